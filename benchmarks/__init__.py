@@ -1,0 +1,1 @@
+"""Entry points: thin, one per make target. `python benchmarks/run.py` and `fastdiff run` are the same."""

@@ -1,0 +1,30 @@
+"""fastdiff run | gamma | speed | report | train | sync: the entry points by name."""
+
+import importlib
+import sys
+
+COMMANDS = {
+    "run": "measure one cell, or a sweep: fastdiff run +grid=default",
+    "gamma": "estimate, print, import or export score norms for Analytic-DPM",
+    "speed": "time one cell against its uncached and plain rivals",
+    "report": "tables, figures and a page from what has been measured",
+    "train": "train the embedded network and its classifier",
+    "sync": "upload what has been measured to Weights & Biases",
+}
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print("usage: fastdiff COMMAND [hydra overrides]\n")
+        print("\n".join(f"  {command:8} {what}" for command, what in COMMANDS.items()))
+        print("\nfastdiff COMMAND --help lists a command's settings; all of them are in fastdiff_conf (conf/).")
+        return
+    if name not in COMMANDS:
+        sys.exit(f"fastdiff: '{name}' is not one of: {', '.join(sorted(COMMANDS))}")
+    sys.argv = [f"fastdiff {name}", *sys.argv[2:]]
+    importlib.import_module(f"fastdiff_benchmarks.{name}").main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""What a sweep says of itself: an estimate first, a bar with time left, a line a cell, the table and failures last."""
+
+import sys
+import time
+from pathlib import Path
+
+from fastdiff.bench import finished, speed_key
+from fastdiff.cell import Cell
+from fastdiff.files import write_json
+from fastdiff.records import Ledger
+from fastdiff.settings import GROUPS, cell_of, device_name
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
+SHALLOW = 0.45  # of a full call's time; for the estimate alone
+
+
+def settings_of(cfg: DictConfig) -> dict:
+    """The groups a cell is made of, as plain dicts."""
+    return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
+
+
+def units(cell: Cell) -> float:
+    """Work of one image in full calls."""
+    calls = cell.deepcache.full_calls(cell.sampler.calls(cell.model), cell.sampler.steps)
+    return sum(1 if full else SHALLOW for full in calls)
+
+
+def work(cell: Cell) -> float:
+    """Work of a cell in full calls; score norms cost a call an image and step."""
+    norms = cell.score_norms.images * cell.sampler.steps if cell.analytic else 0
+    return cell.budget.n * units(cell) + norms
+
+
+def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
+    """Full calls (images) a second on this machine: from its speed records, else from two timed batches."""
+    here = device_name(cells[0].device)
+    for cell in cells:
+        known = ledger.read("speed", speed_key(cell))
+        if known:
+            return known["images_per_s"] * units(cell)
+    from fastdiff.bench import load_denoiser
+    from fastdiff.generate import generate
+
+    cell = cells[0]
+    print(f"timing a first batch on {here} ...", flush=True)
+    import dataclasses
+
+    import numpy as np
+
+    sampler = dataclasses.replace(cell.sampler, steps=4, variance="small")
+    images = np.arange(2 * cell.device.batch)
+    batches = list(generate(load_denoiser(cell).uncached(), sampler, 0, images, None, None, cell.device.batch))
+    return cell.device.batch * 4 / batches[-1].seconds
+
+
+class SweepProgress(Callback):
+    """Hydra's view of a sweep. Everything it knows comes from the settings and the ledger."""
+
+    def __init__(self):
+        self.cells, self.bar, self.begun = [], None, time.perf_counter()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
+        if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+            return  # another sweeper finds its points on the way
+        try:
+            self.cells = [cell_of(settings_of(cfg)) for cfg in points(config)]
+        except (ValueError, FileNotFoundError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+        distinct = {cell.key: cell for cell in self.cells}
+        self.ledger, self.name = Ledger(config.ledger), config.grid or "sweep"
+        if config.grid:
+            write_json(Path(config.ledger) / "grids" / f"{config.grid}.json", {"grid": config.grid, "keys": list(distinct)})
+        todo = [cell for cell in distinct.values() if config.force or not finished(cell, self.ledger)]
+        have = len(distinct) - len(todo)
+        print(f"{self.name}: {len(distinct)} cells; {have} already measured, {len(todo)} to go")
+        self.todo = {cell.key: work(cell) for cell in todo}
+        if todo:
+            total = sum(self.todo.values())
+            minutes = total / calls_per_second(list(distinct.values()), self.ledger) / 60
+            print(f"estimate: {minutes:.1f} minutes ({total:,.0f} full network calls)", flush=True)
+            form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
+            self.bar = tqdm(total=total, desc=self.name, bar_format=form, smoothing=0)
+
+    def on_job_end(self, config: DictConfig, job_return, **kwargs) -> None:
+        outcome = getattr(job_return, "_return_value", None)
+        if self.bar is None or outcome is None or outcome.key not in self.todo:
+            return
+        tqdm.write(f"  {outcome.line}")
+        self.bar.update(self.todo.pop(outcome.key))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        if not self.cells:
+            return
+        from fastdiff.reports.tables import table, text
+
+        keys = list(dict.fromkeys(cell.key for cell in self.cells))
+        print(f"\n{text(table(self.ledger, keys))}\n")
+        print(f"{self.name}: done in {(time.perf_counter() - self.begun) / 60:.1f} minutes; records in {self.ledger.root}")
+        failed = [record for key in keys if (record := self.ledger.read("failed", key))]
+        if failed:
+            print(f"\n{len(failed)} of {len(keys)} cells failed:", file=sys.stderr)
+            for record in failed:
+                print(f"  {record['key']}  {record['reason']}", file=sys.stderr)
+            sys.exit(1)
+
+
+def points(config: DictConfig) -> list[DictConfig]:
+    """The settings of every point that Hydra's basic sweeper will run, in its order."""
+    from hydra import compose
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = [f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*given, *config.hydra.overrides.task])
+    (batch,) = BasicSweeper.split_arguments(overrides, None)
+    return [compose(config.hydra.job.config_name, overrides=list(point)) for point in batch]

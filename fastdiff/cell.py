@@ -1,0 +1,142 @@
+"""A cell: one point of a grid, its canonical form and its keys. No torch here: finished cells are found without it.
+
+The key hashes what differs from identity: knobs at their default, and all knobs of a method that is off, do not count,
+so that a knob added later changes no old key. `NUMERICS` is raised whenever a change of code alters images.
+"""
+
+import hashlib
+import json
+import types
+import typing
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import Any
+
+NUMERICS = 1
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many images (n), and the seed of their noise: image i always has the noise of (seed, i)."""
+
+    n: int = 1000
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.n < 2:
+            raise ValueError(f"budget.n is {self.n}; at least 2 images are needed")
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where and how the network runs. name: cpu, cuda or cuda:i; batch: images per network call; threads: of the CPU."""
+
+    name: str = "cpu"
+    precision: str = "float32"
+    batch: int = 50
+    threads: int | None = None
+
+    def __post_init__(self):
+        if self.precision not in ("bfloat16", "float32"):
+            raise ValueError(f"precision '{self.precision}' is not one of: auto, bfloat16, float32")
+        if self.batch < 1:
+            raise ValueError(f"device.batch is {self.batch}; at least 1 image per call is needed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything one measurement depends on. `sampler` and `skip_tuning`, `deepcache`, `score_norms` are the frozen
+    dataclasses of the rooms above; `model`, `data`, `metrics` are resolved cards."""
+
+    model: Any
+    data: Any
+    sampler: Any
+    skip_tuning: Any
+    deepcache: Any
+    score_norms: Any
+    metrics: Any
+    budget: Budget
+    device: Device
+    guidance: float = 1.0
+
+    @property
+    def analytic(self) -> bool:
+        """Whether the sampler needs score norms."""
+        return getattr(self.sampler, "variance", None) == "analytic"
+
+    def network(self) -> dict:
+        """The network as it is used for one call: what score norms depend on, beside the images they are taken of."""
+        used = {"model": self.model.identity(), "guidance": self.guidance, "precision": self.device.precision}
+        return used | {"skip_tuning": canonical(self.skip_tuning), "numerics": NUMERICS}
+
+    def generation(self) -> dict:
+        """What the images depend on."""
+        norms = {"score_norms": canonical(self.score_norms)} if self.analytic else {}
+        data = {"data": self.data.identity()} if self.analytic or self.model.classes else {}
+        plans = {"sampler": canonical(self.sampler), "deepcache": canonical(self.deepcache)}
+        return self.network() | plans | norms | data | {"seed": self.budget.seed}
+
+    def quality(self) -> dict:
+        """What a quality record depends on: the images, their number, and the protocol of the metrics."""
+        protocol = {"metrics": self.metrics.identity(), "reference": self.data.identity()}
+        return {"generation": self.generation(), "n": self.budget.n} | protocol
+
+    def speed(self, device_name: str, threads: int) -> dict:
+        """What a speed record depends on: the computation and the machine, not the seed or the number of images."""
+        computation = {name: value for name, value in self.generation().items() if name not in ("seed", "data")}
+        machine = {"device": device_name, "threads": threads, "batch": self.device.batch, "compile": False}
+        return computation | machine
+
+    @property
+    def key(self) -> str:
+        """The cell's name in the ledger, in tables and in W&B."""
+        return key(self.quality())
+
+
+def canonical(settings) -> dict:
+    """A frozen dataclass -> its fields that differ from their default; {} when its method is `off`."""
+    if getattr(settings, "off", False):
+        return {}
+    if hasattr(settings, "identity"):
+        return settings.identity()
+    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.compare and getattr(settings, f.name) != f.default}
+
+
+def key(identity: dict) -> str:
+    """16 hex digits of the sha256 of the canonical JSON."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build(cls, settings: dict, where: str):
+    """Settings of a conf group -> frozen dataclass. Unknown, missing and ill-typed knobs are refused with the menu.
+
+    `where` is the group's dotted name, for the message. Numbers are coerced to the field's type, so that 1 and 1.0
+    are one value and one key.
+    """
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in fields(cls)}
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"{where} has no knob '{name}'; it has: {', '.join(sorted(known))}")
+    missing = [n for n, f in known.items() if n not in settings and f.default is MISSING and f.default_factory is MISSING]
+    if missing:
+        raise ValueError(f"{where} needs a value for: {', '.join(missing)}")
+    return cls(**{name: _coerced(value, hints[name], f"{where}.{name}") for name, value in settings.items()})
+
+
+def _coerced(value, hint, where: str):
+    if is_dataclass(hint):
+        return build(hint, value, where)
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if value is None and type(None) in kinds:
+        return None
+    kind = typing.get_origin(kinds[0]) or kinds[0]
+    if kind is tuple and isinstance(value, (list, tuple)):
+        return tuple(value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+        return value
+    raise ValueError(f"{where} is {value!r}; {kind.__name__} is needed")

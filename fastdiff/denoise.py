@@ -1,0 +1,139 @@
+"""Any trained network as `denoise(x, sigma) -> x0`, with the plans at work inside one trajectory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .model_card import ModelCard
+from .plans import DeepCache, SkipTuning
+from .unets import compiled
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """x = x0 + sigma eps in, raw x0 = E[x0 | x] out. sigma <-> n is known here and nowhere else.
+
+    unet: on its device, in its precision. guidance g: x0 = x0_uncond + g (x0_cond - x0_uncond) (Ho & Salimans 2022,
+    their 1 + w), both halves in one network call, so that they share one trunk; identity 1.
+    value_range: what the data's pixels span; (-inf, inf) for latents.
+    """
+
+    unet: Any
+    card: ModelCard
+    skip_tuning: SkipTuning = SkipTuning()
+    deepcache: DeepCache = DeepCache()
+    guidance: float = 1.0
+    value_range: tuple[float, float] = (-1.0, 1.0)
+
+    vp = True  # these networks were trained on x / sqrt(1 + sigma^2), a process that preserves variance
+
+    def __post_init__(self):
+        if not self.deepcache.off and self.deepcache.branch > self.unet.rungs:
+            raise ValueError(f"branch is {self.deepcache.branch}; this network's skips are 1 .. {self.unet.rungs}")
+        if self.guidance != 1 and not self.card.classes:
+            raise ValueError(f"guidance is {self.guidance}, but model '{self.card.name}' is unconditional; use guidance=1")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return tuple(self.card.shape)
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The N training sigmas, ascending, float64."""
+        return self.card.levels
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.levels[0])
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.levels[-1])
+
+    @property
+    def cov_max(self) -> float:
+        """((b - a) / 2)^2 for data in [a, b]: no x0 can vary more (Analytic-DPM, Cor. 1)."""
+        low, high = self.value_range
+        return ((high - low) / 2) ** 2
+
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def _weight(self) -> Tensor:
+        return next(self.unet.parameters())
+
+    def prior_scale(self, sigma: float) -> float:
+        """x at the start of a trajectory = prior_scale(its first sigma) * z: sqrt(1 + sigma^2) for VP networks."""
+        return (1 + sigma**2) ** 0.5
+
+    def c_noise(self, sigma: float) -> float:
+        """What the network is fed at a noise level: time_scale (n + time_shift), n interpolated in log sigma.
+
+        At a training level n is exact. Raises ValueError outside the levels the network was trained on.
+        """
+        if not self.sigma_min * (1 - 1e-9) <= sigma <= self.sigma_max * (1 + 1e-9):
+            raise ValueError(f"sigma {sigma:.6g} is outside this network's range {self.sigma_min:.6g} .. {self.sigma_max:.6g}")
+        n = np.interp(np.log(sigma), np.log(self.levels), np.arange(1, len(self.levels) + 1))
+        return float(self.card.time_scale * (n + self.card.time_shift))
+
+    def uncached(self) -> "Denoiser":
+        """The same network with every call full."""
+        return replace(self, deepcache=DeepCache())
+
+    def start(self, calls: int, cond: Tensor | None = None, asked: int | None = None) -> Callable[[Tensor, float], Tensor]:
+        """Begin one trajectory of `calls` network calls, `asked` of which the user asked for (None: all).
+
+        cond (B) int64 labels, or None. Returns (x (B C H W), sigma) -> raw x0 (B C H W) in the dtype of x.
+        Its trunk belongs to this trajectory alone and dies with it. Raises RuntimeError on call number calls + 1.
+        """
+        if self.card.classes and cond is None and self.guidance != 1:
+            raise ValueError("guidance needs labels: give cond")
+        full_calls = self.deepcache.full_calls(calls, asked)
+        branch = None if self.deepcache.off else self.deepcache.branch
+        rungs, plan = self.unet.rungs, self.skip_tuning
+        scales = torch.tensor([plan.scales(rungs, full=full, branch=branch) for full in full_calls], device=self.device)
+        if self.guidance != 1:
+            cond = torch.cat([cond, torch.full_like(cond, self.card.classes)])
+        full, shallow = compiled(self.unet, branch, self.shape, self._weight.dtype)
+        call, trunk = 0, None
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            nonlocal call, trunk
+            if call == calls:
+                raise RuntimeError(f"this trajectory was begun for {calls} network calls; one more was asked for")
+            at, call = call, call + 1
+            inputs = (x / self.prior_scale(sigma)).to(self._weight.dtype)
+            if self.guidance != 1:
+                inputs = torch.cat([inputs, inputs])
+            c_noise = torch.full((len(inputs),), self.c_noise(sigma), device=x.device)
+            if full_calls[at]:
+                out, trunk = full(inputs, c_noise, cond, scales[at])
+            else:
+                out = shallow(inputs, c_noise, cond, scales[at], trunk)
+            return self._guided(self._x0(x, out[:, : x.shape[1]].to(x.dtype), sigma))
+
+        return denoise
+
+    def _x0(self, x: Tensor, out: Tensor, sigma: float) -> Tensor:
+        """x0 from what the network predicts; with guidance `out` holds the cond half, then the uncond half."""
+        if len(out) != len(x):
+            x = torch.cat([x, x])
+        if self.card.parameterisation == "eps":
+            return x - sigma * out
+        if self.card.parameterisation == "x0":
+            return out
+        return (x / self.prior_scale(sigma) - sigma * out) / self.prior_scale(sigma)  # v = (eps - sigma x0) / sqrt(1 + sigma^2)
+
+    def _guided(self, x0: Tensor) -> Tensor:
+        if self.guidance == 1:
+            return x0
+        cond, uncond = x0.chunk(2)
+        return uncond + self.guidance * (cond - uncond)

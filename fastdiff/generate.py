@@ -1,0 +1,54 @@
+"""Images of consecutive seeds, batch by batch: float trajectories in, uint8 out, seconds beside."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .noise import noise_of
+
+
+@dataclass(frozen=True)
+class Batch:
+    """pixels uint8 (B C H W) and the seconds its trajectory took (device synchronised)."""
+
+    pixels: np.ndarray
+    seconds: float
+
+
+def to_uint8(x: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """(x - a) / (b - a) * 255, rounded half to even, clamped to 0 .. 255."""
+    low, high = value_range
+    return ((x - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def generate(denoiser, sampler, seed: int, indices: np.ndarray, labels: Callable | None, cov_x0, batch: int) -> Iterator[Batch]:
+    """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), or None.
+
+    Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
+    """
+    for part in np.split(indices, range(batch, len(indices), batch)):
+        yield _trajectory(denoiser, sampler, seed, part, labels, cov_x0)
+
+
+@torch.inference_mode()
+def _trajectory(denoiser, sampler, seed, part, labels, cov_x0) -> Batch:
+    device = denoiser.device
+    cond = None if labels is None else torch.from_numpy(labels(part)).to(device)
+    synchronise(device)
+    begun = time.perf_counter()
+    x = sampler(denoiser, noise_of(seed, part, denoiser.shape, device), cond, cov_x0)
+    synchronise(device)
+    seconds = time.perf_counter() - begun
+    bad = ~torch.isfinite(x).flatten(1).all(1).cpu().numpy()
+    if bad.any():
+        raise FloatingPointError(f"image {part[bad.argmax()]} is NaN or infinite ({bad.sum()} of its batch of {len(part)} are)")
+    return Batch(to_uint8(x, denoiser.value_range).cpu().numpy(), seconds)

@@ -1,0 +1,104 @@
+"""Images -> features -> metrics: what an extractor is, and the embedded one."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from ..files import locate, sha256
+
+
+@dataclass(frozen=True)
+class MetricsCard:
+    """Which extractor stands behind the quality numbers.
+
+    kind: `classifier` (a safetensors file with its architecture in `arch`) or `clean_fid` (clean-fid's Inception-v3 in
+    one of its modes). is_splits: splits of the Inception Score. fold: images are scored in this order-preserving
+    number at a time.
+    """
+
+    name: str
+    kind: str
+    weights: str | None = None
+    sha256: str | None = None
+    arch: dict | None = None
+    mode: str | None = None
+    is_splits: int = 10
+    batch: int = 250
+
+    def __post_init__(self):
+        if self.kind not in ("classifier", "clean_fid"):
+            raise ValueError(f"metrics kind '{self.kind}' is not one of: classifier, clean_fid")
+        modes = ("clean", "legacy_pytorch", "legacy_tensorflow")
+        if self.kind == "clean_fid" and self.mode not in modes:
+            raise ValueError(f"metrics.mode '{self.mode}' is not one of: {', '.join(modes)}")
+
+    def resolved(self) -> "MetricsCard":
+        """The card with the digest of its weights filled in. clean-fid's weights are known by their name."""
+        if self.weights is None or self.sha256:
+            return self
+        return replace(self, sha256=sha256(locate(self.weights)))
+
+    @property
+    def extractor(self) -> str:
+        """How the extractor is named in a protocol: `mnist-classifier`, `clean,inception-v3`."""
+        return ",".join(filter(None, (self.mode, self.name)))
+
+    def protocol(self, metric: str, n: int) -> str:
+        """Name of a quality value: fid[mnist-classifier,n=1000]."""
+        splits = [f"splits={self.is_splits}"] if metric == "is" else []
+        return f"{metric}[{','.join([self.extractor, *splits, f'n={n}'])}]"
+
+    def identity(self) -> dict:
+        return {"extractor": self.extractor, "sha256": self.sha256, "is_splits": self.is_splits}
+
+
+class Features(NamedTuple):
+    """features float16 (N D); probabilities float32 (N classes), or (N 0) when the extractor has none."""
+
+    features: np.ndarray
+    probabilities: np.ndarray
+
+
+class Extractor(Protocol):
+    def __call__(self, pixels: np.ndarray) -> Features:
+        """pixels uint8 (N C H W), 0 .. 255."""
+
+
+class ClassifierExtractor:
+    """The embedded digit classifier: features before its last activation, and class probabilities."""
+
+    def __init__(self, card: MetricsCard, device="cpu"):
+        import torch
+
+        from ..checkpoints import read_checkpoint
+        from .classifier import Classifier
+
+        state, _ = read_checkpoint(card.weights, card.sha256)
+        self.network, self.device, self.batch = Classifier(**card.arch), torch.device(device), card.batch
+        self.network.load_state_dict(state)
+        self.network.eval().requires_grad_(False).to(self.device)
+
+    def __call__(self, pixels: np.ndarray) -> Features:
+        import torch
+
+        check_pixels(pixels)
+        parts = []
+        with torch.inference_mode():
+            for part in np.split(pixels, range(self.batch, len(pixels), self.batch)):
+                features, logits = self.network(torch.from_numpy(part).to(self.device).float() / 255)
+                parts.append((features.half().cpu().numpy(), logits.double().softmax(1).float().cpu().numpy()))
+        return Features(*(np.concatenate(arrays) for arrays in zip(*parts)))
+
+
+def check_pixels(pixels: np.ndarray) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise ValueError(f"images are {pixels.dtype} of shape {pixels.shape}; uint8 (N C H W) is needed")
+
+
+def build_extractor(card: MetricsCard, device="cpu") -> Extractor:
+    if card.kind == "classifier":
+        return ClassifierExtractor(card, device)
+    from .clean_fid import CleanFidExtractor
+
+    return CleanFidExtractor(card, device)

@@ -1,0 +1,57 @@
+"""Counter-based noise: the same image for any batch size, device or order of work.
+
+Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") in int64 arithmetic, then
+Box-Muller in float64, rounded to float32. A value depends on (seed, stream, image index, step, pixel) and on nothing
+else: no generator, no state. Float64 because vectorised float32 `log` and `cos` may differ in the last bit between
+the body and the tail of a tensor; after rounding to float32 that difference is gone.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+Noise = Callable[[int], Tensor]  # step index -> (B C H W) standard normal; index 0 is the start
+
+SAMPLING, SCORE_NORMS = 0, 1  # streams: what is drawn for one purpose is never met in another
+
+_WORD = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
+
+
+def philox4x32(counter: Sequence[Tensor], key: tuple[int, int], rounds: int = 10) -> list[Tensor]:
+    """Four int64 tensors of 32-bit words -> four tensors of 32 random bits. Known answers: Random123's kat_vectors."""
+    a, b, c, d = counter
+    k0, k1 = key
+    for _ in range(rounds):
+        p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]  # wraps around in int64; the bits are those of uint64
+        a, b, c, d = ((q >> 32) & _WORD) ^ b ^ k0, q & _WORD, ((p >> 32) & _WORD) ^ d ^ k1, p & _WORD
+        k0, k1 = (k0 + _KEY_STEPS[0]) & _WORD, (k1 + _KEY_STEPS[1]) & _WORD
+    return [a, b, c, d]
+
+
+def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int, ...]) -> Tensor:
+    """Standard normals (len(indices), *shape), float32, on the device of `indices` (B, int64 image indices >= 0)."""
+    size = 1
+    for side in shape:
+        size *= side
+    quads = -(-size // 4)
+    pixel = torch.arange(quads, device=indices.device).expand(len(indices), quads)
+    image = indices[:, None].expand(len(indices), quads)
+    at = torch.full_like(pixel, step)
+    words = philox4x32([pixel, image & _WORD, image >> 32, at], (seed & _WORD, stream))
+    # (0, 1]: never log(0); the pairs (0, 1) and (2, 3) make two normals each
+    u = [(word.double() + 1) * 2.0**-32 for word in words]
+    radius = [(-2 * u[i].log()).sqrt() for i in (0, 2)]
+    angle = [2 * torch.pi * u[i] for i in (1, 3)]
+    values = [radius[0] * angle[0].cos(), radius[0] * angle[0].sin(), radius[1] * angle[1].cos(), radius[1] * angle[1].sin()]
+    return torch.stack(values, -1).reshape(len(indices), -1)[:, :size].float().reshape(len(indices), *shape)
+
+
+def noise_of(seed: int, indices: Sequence[int], shape: tuple[int, ...], device="cpu", stream: int = SAMPLING) -> Noise:
+    """The noise of images `indices` (their numbers, >= 0) under a seed in [0, 2**32)."""
+    if not 0 <= seed <= _WORD:
+        raise ValueError(f"seed is {seed}; it must be in 0 .. 2**32 - 1")
+    at = torch.as_tensor(indices, dtype=torch.int64).to(device)
+    return lambda step: normals(seed, stream, at, step, tuple(shape))

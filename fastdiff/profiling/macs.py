@@ -1,0 +1,51 @@
+"""Multiply-accumulates, counted on meta tensors: no weights, no arithmetic, the same on any machine."""
+
+from typing import NamedTuple
+
+from ..unets import build, walk
+
+
+class Cost(NamedTuple):
+    """MACs per image (FLOPs / 2), and those of convolutions alone (what DeepCache prints)."""
+
+    macs: int
+    conv_macs: int
+
+    def __add__(self, other):
+        return Cost(self.macs + other.macs, self.conv_macs + other.conv_macs)
+
+    def __mul__(self, times: int):
+        return Cost(self.macs * times, self.conv_macs * times)
+
+
+def count(run) -> Cost:
+    """MACs of what run() executes. Attention is counted in its math form: fused CPU kernels would count as nothing."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    flops = counter.get_flop_counts()["Global"]
+    conv = sum(number for op, number in flops.items() if "convolution" in str(op))
+    return Cost(sum(flops.values()) // 2, conv // 2)
+
+
+def call_cost(family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False) -> Cost:
+    """Cost of one call on one image: full, or with a `branch` the shallow call of that branch."""
+    import torch
+
+    with torch.device("meta"):
+        unet = build(family, arch)
+        x, c_noise, scales = torch.empty(1, *shape), torch.empty(1), torch.ones(unet.rungs)
+        cond = torch.zeros(1, dtype=torch.int64) if labels else None
+        with torch.inference_mode():
+            if branch is None:
+                return count(lambda: walk(unet, x, c_noise, cond, scales))
+            trunk = walk(unet, x, c_noise, cond, scales, branch)[1]
+            return count(lambda: walk(unet, x, c_noise, cond, scales, branch, trunk))
+
+
+def trajectory_cost(full: Cost, shallow: Cost, full_calls: list[bool]) -> Cost:
+    """Cost of a trajectory: each kind of call, times how often it ran."""
+    runs = sum(full_calls)
+    return full * runs + shallow * (len(full_calls) - runs)

@@ -1,0 +1,91 @@
+"""The ledger: blocks, quality, speed and failed records, each written once, atomically, under a content key.
+
+Everything else (tables, plots, the report, W&B) is a view that can be deleted and rebuilt.
+"""
+
+import datetime
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .files import read_json, read_npz, write_json, write_npz
+
+BLOCK = 250  # consecutive seeds
+SAMPLES = 64  # images of block 0 kept for looking at
+
+
+class Ledger:
+    """Records below one folder: blocks/<generation key>/, quality/, speed/, failed/, samples/, norms/, reference/, grids/."""
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root)
+
+    def path(self, kind: str, name: str, suffix: str = ".json") -> Path:
+        return self.root / kind / f"{name}{suffix}"
+
+    def read(self, kind: str, name: str) -> dict | None:
+        """A record, or None when there is none."""
+        path = self.path(kind, name)
+        return read_json(path) if path.exists() else None
+
+    def write(self, kind: str, name: str, record: dict) -> dict:
+        write_json(self.path(kind, name), record)
+        return record
+
+    def all(self, kind: str) -> Iterator[dict]:
+        """All records of a kind, in the order of their keys."""
+        for path in sorted((self.root / kind).glob("*.json")):
+            yield read_json(path)
+
+    def read_block(self, generation_key: str, index: int, extractor_key: str, count: int) -> dict[str, np.ndarray] | None:
+        """Arrays of the first `count` images of a block, or None."""
+        for path in sorted(self._blocks(generation_key).glob(f"{index:04d}-*-{extractor_key}.npz")):
+            if int(path.name.split("-")[1]) >= count:
+                return {name: array[:count] for name, array in read_npz(path).items()}
+        return None
+
+    def write_block(self, generation_key: str, index: int, extractor_key: str, **arrays: np.ndarray) -> None:
+        count = len(arrays["features"])
+        write_npz(self._blocks(generation_key) / f"{index:04d}-{count:03d}-{extractor_key}.npz", **arrays)
+
+    def _blocks(self, generation_key: str) -> Path:
+        return self.root / "blocks" / generation_key
+
+    def forget(self, cell, speed_key: str) -> None:
+        """Delete what a cell left, so that it is measured anew; score norms and references stay."""
+        from .cell import key
+
+        shutil.rmtree(self._blocks(key(cell.generation())), ignore_errors=True)
+        for kind, name in (("quality", cell.key), ("failed", cell.key), ("speed", speed_key)):
+            self.path(kind, name).unlink(missing_ok=True)
+
+
+def provenance() -> dict:
+    """Where and when a record was made. Never part of a key."""
+    import torch
+
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    versions = {"fastdiff": __version__, "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    return {"made": now, "versions": versions, **_git()}
+
+
+def _git() -> dict:
+    """Commit and dirty flag of the source tree fastdiff runs from; null outside one."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return None
+
+    tracked = git("ls-files", "--error-unmatch", "records.py")
+    if tracked is None:
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain", "--", str(here)))}

@@ -1,0 +1,96 @@
+"""Settings as they stand in conf/ -> a cell. No torch here: a finished cell is recognised without it."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+from .cell import Budget, Cell, Device, build
+from .data import DataCard
+from .gamma import ScoreNorms
+from .metrics import MetricsCard
+from .model_card import ModelCard
+from .plans import DeepCache, SkipTuning
+from .samplers import DDIM
+
+GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
+
+
+def cell_of(conf: dict) -> Cell:
+    """The groups of conf/config.yaml as plain dicts -> Cell, its cards resolved (digests checked against the files).
+
+    Raises ValueError or FileNotFoundError with one sentence for an unknown knob, name or file, or a wrong type.
+    """
+    missing = [group for group in GROUPS if group not in conf]
+    if missing:
+        raise ValueError(f"the settings have no group: {', '.join(missing)}")
+    plans = conf["accelerator"]
+    for name in plans:
+        if name not in ("analytic", "deepcache", "name", "skip_tuning"):
+            raise ValueError(f"accelerator has no plan '{name}'; it has: analytic, deepcache, skip_tuning")
+    model = build(ModelCard, conf["model"], "model").resolved()
+    data = build(DataCard, conf["data"], "data").resolved()
+    if (data.channels, data.size, data.size) != tuple(model.shape):
+        raise ValueError(f"model '{model.name}' makes images {tuple(model.shape)}, but data '{data.name}' has"
+                         f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip
+    return Cell(
+        model=model,
+        data=data,
+        sampler=build(DDIM, _unnamed(conf["sampler"]), "sampler"),
+        skip_tuning=build(SkipTuning, plans["skip_tuning"], "accelerator.skip_tuning"),
+        deepcache=build(DeepCache, plans["deepcache"], "accelerator.deepcache"),
+        score_norms=build(ScoreNorms, plans["analytic"], "accelerator.analytic"),
+        metrics=build(MetricsCard, conf["metrics"], "metrics").resolved(),
+        budget=build(Budget, _unnamed(conf["budget"]), "budget"),
+        device=resolved_device(conf["device"]),
+        guidance=float(conf["guidance"]),
+    )
+
+
+def _unnamed(group: dict) -> dict:
+    """A preset's name is a label for people; what is measured are its fields."""
+    return {name: value for name, value in group.items() if name != "name"}
+
+
+def resolved_device(settings: dict) -> Device:
+    """`auto` -> cuda where there is a GPU, else cpu; precision `auto` -> bfloat16 where the device computes in it."""
+    name, precision = settings.get("name", "auto"), settings.get("precision", "auto")
+    kind = str(name).split(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device '{name}' is not one of: auto, cpu, cuda, cuda:<number>")
+    if name == "auto":
+        name = "cuda" if _cuda() else "cpu"
+    elif kind == "cuda" and not _cuda():
+        raise ValueError(f"device '{name}' was asked for, but torch finds no GPU; use device=cpu")
+    if precision == "auto":
+        precision = "bfloat16" if name != "cpu" or _cpu_has_bfloat16() else "float32"
+    return build(Device, {**settings, "name": name, "precision": precision}, "device")
+
+
+def _cuda() -> bool:
+    if sys.platform == "linux" and not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
+        return False  # no driver: torch need not be imported to say so
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _cpuinfo(field: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def _cpu_has_bfloat16() -> bool:
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
+
+
+def device_name(device: Device) -> str:
+    """What a speed record is filed under: a CPU figure never stands in for a GPU's."""
+    if device.name == "cpu":
+        return f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    import torch
+
+    return torch.cuda.get_device_name(device.name)

@@ -1,0 +1,77 @@
+"""Weights & Biases as a view of the ledger: one run per cell. Nothing here can stop a measurement."""
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """name: wandb or none. mode: offline (needs no account; `make sync` uploads the ledger later), online or disabled."""
+
+    name: str = "none"
+    project: str = "fastdiff"
+    entity: str | None = None
+    mode: str = "offline"
+
+    def __post_init__(self):
+        if self.name not in ("none", "wandb"):
+            raise ValueError(f"tracker '{self.name}' is not one of: none, wandb")
+        if self.mode not in ("disabled", "offline", "online"):
+            raise ValueError(f"tracker.mode '{self.mode}' is not one of: disabled, offline, online")
+
+
+def track(tracker: Tracker, row: dict[str, Any], knobs: list[str], group: str | None, samples: np.ndarray | None) -> str | None:
+    """Write one cell as one W&B run: id = key, flat scalar config, summary metrics, a sample grid.
+
+    row: the cell's line of the table; `knobs` names the columns that are settings, the others become summary metrics.
+    samples uint8 (N C H W). A repeated cell updates its run. Returns what went wrong, or None.
+    """
+    if tracker.name == "none":
+        return None
+    try:
+        _write(tracker, row, knobs, group, samples)
+    except Exception as error:  # whatever W&B raises, the measurement is safe in the ledger
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        return f"W&B could not record {row['key']} ({reason}); the ledger has it, `make sync` replays it"
+    return None
+
+
+def _write(tracker, row, knobs, group, samples) -> None:
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    config = {name: row[name] for name in knobs}
+    metrics = {name: value for name, value in row.items() if name not in knobs and isinstance(value, (int, float))}
+    with wandb.init(
+        project=tracker.project, entity=tracker.entity, mode=tracker.mode, id=row["key"], resume="allow",
+        group=group, name=f"{row['sampler']}-{row['steps']} {row['key'][:6]}", job_type="cell", config=config,
+    ) as run:  # fmt: skip
+        run.summary.update(metrics)
+        if samples is not None:
+            run.log({"samples": wandb.Image(contact_sheet(samples))})
+
+
+def contact_sheet(samples: np.ndarray, columns: int = 8) -> np.ndarray:
+    """uint8 (N C H W) -> one image (H' W') or (H' W' 3) with the samples in rows of `columns`."""
+    n, c, h, w = samples.shape
+    rows = -(-n // columns)
+    sheet = np.zeros((rows * columns, c, h, w), np.uint8)
+    sheet[:n] = samples
+    sheet = sheet.reshape(rows, columns, c, h, w).transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+    return sheet[..., 0] if c == 1 else sheet
+
+
+def logged_in() -> bool:
+    """Whether an upload has a chance; asks nobody."""
+    import wandb
+
+    return bool(wandb.api.api_key)
+
+
+def warn(message: str | None) -> None:
+    if message:
+        print(message, file=sys.stderr)
