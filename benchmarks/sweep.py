@@ -4,14 +4,16 @@ import sys
 import time
 from pathlib import Path
 
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from tqdm import tqdm
+
 from fastdiff.bench import finished, speed_key
 from fastdiff.cell import Cell
 from fastdiff.files import write_json
 from fastdiff.records import Ledger
 from fastdiff.settings import GROUPS, cell_of, device_name
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
+from fastdiff_benchmarks.entry import refuse
 
 SHALLOW = 0.45  # of a full call's time; for the estimate alone
 
@@ -59,20 +61,21 @@ class SweepProgress(Callback):
     """Hydra's view of a sweep. Everything it knows comes from the settings and the ledger."""
 
     def __init__(self):
-        self.cells, self.bar, self.begun = [], None, time.perf_counter()
+        self.cells, self.bar, self.failures, self.begun = [], None, {}, time.perf_counter()
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             return  # another sweeper finds its points on the way
         try:
             self.cells = [cell_of(settings_of(cfg)) for cfg in points(config)]
-        except (ValueError, FileNotFoundError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        except (ValueError, OSError) as error:
+            refuse(error)
         distinct = {cell.key: cell for cell in self.cells}
         self.ledger, self.name = Ledger(config.ledger), config.grid or "sweep"
         if config.grid:
-            write_json(Path(config.ledger) / "grids" / f"{config.grid}.json", {"grid": config.grid, "keys": list(distinct)})
+            write_json(
+                Path(config.ledger) / "grids" / f"{config.grid}.json", {"grid": config.grid, "keys": list(distinct)}
+            )
         todo = [cell for cell in distinct.values() if config.force or not finished(cell, self.ledger)]
         have = len(distinct) - len(todo)
         print(f"{self.name}: {len(distinct)} cells; {have} already measured, {len(todo)} to go")
@@ -88,6 +91,8 @@ class SweepProgress(Callback):
         outcome = getattr(job_return, "_return_value", None)
         if self.bar is None or outcome is None or outcome.key not in self.todo:
             return
+        if outcome.failure:
+            self.failures[outcome.key] = outcome.failure
         tqdm.write(f"  {outcome.line}")
         self.bar.update(self.todo.pop(outcome.key))
 
@@ -100,12 +105,15 @@ class SweepProgress(Callback):
 
         keys = list(dict.fromkeys(cell.key for cell in self.cells))
         print(f"\n{text(table(self.ledger, keys))}\n")
-        print(f"{self.name}: done in {(time.perf_counter() - self.begun) / 60:.1f} minutes; records in {self.ledger.root}")
-        failed = [record for key in keys if (record := self.ledger.read("failed", key))]
-        if failed:
-            print(f"\n{len(failed)} of {len(keys)} cells failed:", file=sys.stderr)
-            for record in failed:
-                print(f"  {record['key']}  {record['reason']}", file=sys.stderr)
+        print(
+            f"{self.name}: done in {(time.perf_counter() - self.begun) / 60:.1f} minutes; records in {self.ledger.root}"
+        )
+        stored = (self.ledger.read("failed", key) for key in keys)  # cells may have run in other processes
+        failures = {record["key"]: record["reason"] for record in stored if record} | self.failures
+        if failures:
+            print(f"\n{len(failures)} of {len(keys)} cells failed:", file=sys.stderr)
+            for key, reason in failures.items():
+                print(f"  {key}  {reason}", file=sys.stderr)
             sys.exit(1)
 
 

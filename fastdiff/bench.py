@@ -5,17 +5,18 @@ torch and all that needs it are imported on the way, so that a cell which is alr
 
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from .cell import Cell, canonical, key
 from .data import load
-from .gamma import covariances, estimate, import_official, read_store, write_store
+from .files import read_npz, write_npz
+from .gamma import Store, covariances, estimate, import_official, read_store, write_store
 from .metrics import build_extractor, frechet, inception_score, moments, shuffled
 from .metrics.fid import Moments
-from .records import BLOCK, SAMPLES, Ledger, provenance
+from .records import BLOCK, Ledger, provenance
 from .settings import device_name
 from .statistics import estimate as interval
 from .statistics import frechet_influence, inception_score_influence
@@ -49,10 +50,12 @@ def finished(cell: Cell, ledger: Ledger) -> bool:
     return ledger.path("quality", cell.key).exists() and ledger.path("speed", speed_key(cell)).exists()
 
 
-def run_cell(cell: Cell, ledger: Ledger, settings: dict, force: bool = False, progress: Callable = lambda n, total, what: None) -> Outcome:
+def run_cell(
+    cell: Cell, ledger: Ledger, settings: dict, force: bool = False, progress: Callable[[int], object] = id
+) -> Outcome:
     """Measure a cell, or find it in the ledger. A cell that fails leaves a record of kind `failed`; nothing is raised.
 
-    settings: the conf it came from, kept beside the record. progress(done, total, what) is called after every batch.
+    settings: the conf it came from, kept beside the record. progress(images done) is called after every batch.
     """
     if force:
         ledger.forget(cell, speed_key(cell))
@@ -60,10 +63,18 @@ def run_cell(cell: Cell, ledger: Ledger, settings: dict, force: bool = False, pr
         return Outcome(cell.key, "quality", True, ledger.read("quality", cell.key))
     try:
         record = _measure(cell, ledger, settings, progress)
-    except (Exception, SystemExit) as error:  # a sweep goes on whatever one of its cells does
+    except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
-        record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__, "settings": settings}
-        return Outcome(cell.key, "failed", False, ledger.write("failed", cell.key, record))
+        record = {
+            "kind": "failed",
+            "key": cell.key,
+            "reason": reason,
+            "error": type(error).__name__,
+            "settings": settings,
+        }
+        with suppress(OSError):  # a full disk is the reason then
+            ledger.write("failed", cell.key, record)
+        return Outcome(cell.key, "failed", False, record)
     ledger.path("failed", cell.key).unlink(missing_ok=True)
     return Outcome(cell.key, "quality", False, record)
 
@@ -80,7 +91,11 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> 
     with phase("load"):
         digits, _ = shared("data", cell.data.identity(), lambda: load(cell.data))
         denoiser = load_denoiser(cell)
-        extractor = shared("extractor", [cell.metrics.identity(), cell.device.name], lambda: build_extractor(cell.metrics, cell.device.name))
+        extractor = shared(
+            "extractor",
+            [cell.metrics.identity(), cell.device.name],
+            lambda: build_extractor(cell.metrics, cell.device.name),
+        )
         reference = reference_moments(cell, ledger, digits, extractor)
     with phase("score_norms"):
         cov_x0 = score_covariances(cell, ledger, denoiser, digits)
@@ -95,9 +110,7 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> 
     record |= {"device": device_name(cell.device), "precision": cell.device.precision, "rounding": "half to even"}
     record |= {"score_norms": norms_note(cell)}
     ledger.write("speed", speed_key(cell), measure_speed(cell, denoiser, digits, cov_x0, seconds) | {"made": made})
-    from .files import write_npz
-
-    write_npz(ledger.path("quality", cell.key, ".npz"), **influence)
+    ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
 
 
@@ -125,8 +138,6 @@ def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments:
     path = ledger.path("reference", key(identity), ".npz")
 
     def make():
-        from .files import read_npz, write_npz
-
         if path.exists():
             return Moments(**read_npz(path))
         found = moments(extractor(images.pixels).features)
@@ -137,22 +148,26 @@ def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments:
 
 
 def score_covariances(cell: Cell, ledger: Ledger, denoiser, images) -> list[float] | None:
-    """cov_x0 of each step, from score norms of this very network (Skip-Tuning at work, cache off); None if not needed."""
+    """cov_x0 of each step, from norms of this very network (Skip-Tuning at work, cache off); None if not needed."""
     if not cell.analytic:
         return None
     sigmas = cell.sampler.sigmas(denoiser)
+    return covariances(
+        score_norms(cell, ledger, denoiser, images, sigmas[:-1]), sigmas, None, "eps_ms", denoiser.cov_max
+    )
+
+
+def score_norms(cell: Cell, ledger: Ledger, denoiser, images, sigmas: list[float], progress: Callable = iter) -> Store:
+    """Norms at `sigmas` and whatever else is stored beside them; those that are missing are estimated and stored."""
     if cell.score_norms.file is not None:
-        store = import_official(cell.score_norms.file, denoiser.levels)
-    else:
-        identity = norms_identity(cell)
-        path = ledger.path("norms", key(identity))
-        store = read_store(path)
-        missing = [sigma for sigma in sigmas[:-1] if sigma not in store]
-        if missing:
-            new = estimate(denoiser, images, missing, cell.score_norms, cell.device.batch)
-            write_store(path, identity, new)
-            store = {**store, **new}
-    return covariances(store, sigmas, None, "eps_ms", denoiser.cov_max)
+        return import_official(cell.score_norms.file, denoiser.levels)
+    identity = norms_identity(cell)
+    path = ledger.path("norms", key(identity))
+    store = read_store(path)
+    missing = [sigma for sigma in sigmas if sigma not in store]
+    if missing:
+        write_store(path, identity, estimate(denoiser, images, missing, cell.score_norms, cell.device.batch, progress))
+    return read_store(path)
 
 
 def norms_identity(cell: Cell) -> dict:
@@ -181,18 +196,24 @@ def blocks(cell, ledger, denoiser, images, extractor, cov_x0, progress) -> tuple
         block = ledger.read_block(generation, index, extractor_key, count)
         if block is None:
             batches = []
-            for batch in generate(denoiser, cell.sampler, cell.budget.seed, np.arange(first, first + count), labels, cov_x0, cell.device.batch):
+            for batch in generate(
+                denoiser,
+                cell.sampler,
+                cell.budget.seed,
+                np.arange(first, first + count),
+                labels,
+                cov_x0,
+                cell.device.batch,
+            ):
                 batches.append(batch)
-                progress(first + sum(len(b.pixels) for b in batches), n, "images")
+                progress(first + sum(len(b.pixels) for b in batches))
             pixels = np.concatenate([batch.pixels for batch in batches])
             seconds += [batch.seconds for batch in batches if len(batch.pixels) == cell.device.batch]
             block = extractor(pixels)._asdict()
             ledger.write_block(generation, index, extractor_key, **block)
             if index == 0:
-                from .files import write_npz
-
-                write_npz(ledger.path("samples", generation, ".npz"), pixels=pixels[:SAMPLES])
-        progress(first + count, n, "images")
+                ledger.write_samples(generation, pixels)
+        progress(first + count)
         found.append(block)
     return *(np.concatenate([block[name] for block in found]) for name in ("features", "probabilities")), seconds
 
@@ -241,8 +262,18 @@ def measure_speed(cell: Cell, denoiser, images, cov_x0, seconds: list[float]) ->
     if len(seconds) < 2:
         labels = images.label_of if cell.model.classes and images.labels is not None else None
         indices = np.arange(4 * cell.device.batch)
-        seconds = [b.seconds for b in generate(denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch)]
+        seconds = [
+            b.seconds
+            for b in generate(denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch)
+        ]
     name = device_name(cell.device)
     identity = cell.speed(name, cell.device.threads)
     measured = throughput(seconds[1:], cell.device.batch)._asdict()
-    return {"kind": "speed", "key": key(identity), "identity": identity, "protocol": "quick", "device": name, **measured}
+    return {
+        "kind": "speed",
+        "key": key(identity),
+        "identity": identity,
+        "protocol": "quick",
+        "device": name,
+        **measured,
+    }

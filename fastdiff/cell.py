@@ -28,7 +28,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Device:
-    """Where and how the network runs. name: cpu, cuda or cuda:i; batch: images per network call; threads: of the CPU."""
+    """Where and how the network runs. name: cpu, cuda or cuda:i; batch: images per call; threads: of the CPU."""
 
     name: str = "cpu"
     precision: str = "float32"
@@ -98,7 +98,11 @@ def canonical(settings) -> dict:
         return {}
     if hasattr(settings, "identity"):
         return settings.identity()
-    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.compare and getattr(settings, f.name) != f.default}
+    return {
+        f.name: getattr(settings, f.name)
+        for f in fields(settings)
+        if f.compare and getattr(settings, f.name) != f.default
+    }
 
 
 def key(identity: dict) -> str:
@@ -118,7 +122,9 @@ def build(cls, settings: dict, where: str):
     for name in settings:
         if name not in known:
             raise ValueError(f"{where} has no knob '{name}'; it has: {', '.join(sorted(known))}")
-    missing = [n for n, f in known.items() if n not in settings and f.default is MISSING and f.default_factory is MISSING]
+    missing = [
+        n for n, f in known.items() if n not in settings and f.default is MISSING and f.default_factory is MISSING
+    ]
     if missing:
         raise ValueError(f"{where} needs a value for: {', '.join(missing)}")
     return cls(**{name: _coerced(value, hints[name], f"{where}.{name}") for name, value in settings.items()})

@@ -17,7 +17,9 @@ def read_checkpoint(path: str, expected_sha256: str | None = None) -> tuple[dict
     found = locate(path)
     digest = sha256(found)
     if expected_sha256 and digest != expected_sha256:
-        raise ValueError(f"{found} has sha256 {digest[:12]}..., but the card says {expected_sha256[:12]}...; fetch it again")
+        raise ValueError(
+            f"{found} has sha256 {digest[:12]}..., but the card says {expected_sha256[:12]}...; fetch it again"
+        )
     try:
         if found.suffix == ".safetensors":
             return load_file(found), digest
@@ -26,7 +28,9 @@ def read_checkpoint(path: str, expected_sha256: str | None = None) -> tuple[dict
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{found} is not a readable checkpoint ({reason}); it was not loaded") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise ValueError(f"{found} is not a plain state dict of tensors; export one with torch.save(model.state_dict(), ...)")
+        raise ValueError(
+            f"{found} is not a plain state dict of tensors; export one with torch.save(model.state_dict(), ...)"
+        )
     return state, digest
 
 

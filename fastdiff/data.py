@@ -16,7 +16,7 @@ class DataCard:
 
     kind: npz (arrays `images` uint8 (N H W) or (N H W C), optionally `labels` (N)) or folder (png and jpg files in
     name order; a file's parent folder is its class). size and channels: what images must be, or are made (`folder`:
-    shorter side resized with Pillow's bicubic filter, then centre crop). held_out: images at the end that are never used.
+    shorter side resized with Pillow's bicubic filter, then centre crop). held_out: images at the end, never used.
     value_range: what pixel 0 and 255 become for the network. sha256: checked when given, recorded always.
     """
 
@@ -44,7 +44,9 @@ class DataCard:
         path = locate(self.path)
         found = sha256(path) if path.is_file() else _folder_digest(path)
         if self.sha256 and found != self.sha256:
-            raise ValueError(f"{path} has sha256 {found[:12]}..., but the card of '{self.name}' says {self.sha256[:12]}...")
+            raise ValueError(
+                f"{path} has sha256 {found[:12]}..., but the card of '{self.name}' says {self.sha256[:12]}..."
+            )
         return replace(self, sha256=found)
 
     def identity(self) -> dict:
@@ -91,7 +93,9 @@ def _from_npz(path: Path, card: DataCard) -> Images:
         raise ValueError(f"'images' in {path} is {pixels.dtype}; uint8 in 0 .. 255 is needed")
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
     if pixels.shape[1:] != (card.channels, card.size, card.size):
-        raise ValueError(f"images in {path} are {pixels.shape[1:]}, but the card says {(card.channels, card.size, card.size)}")
+        raise ValueError(
+            f"images in {path} are {pixels.shape[1:]}, but the card says {(card.channels, card.size, card.size)}"
+        )
     labels = arrays.get("labels")
     if labels is not None and len(labels) != len(pixels):
         raise ValueError(f"{path} has {len(pixels)} images but {len(labels)} labels")

@@ -37,7 +37,9 @@ class Denoiser:
         if not self.deepcache.off and self.deepcache.branch > self.unet.rungs:
             raise ValueError(f"branch is {self.deepcache.branch}; this network's skips are 1 .. {self.unet.rungs}")
         if self.guidance != 1 and not self.card.classes:
-            raise ValueError(f"guidance is {self.guidance}, but model '{self.card.name}' is unconditional; use guidance=1")
+            raise ValueError(
+                f"guidance is {self.guidance}, but model '{self.card.name}' is unconditional; use guidance=1"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,7 +82,9 @@ class Denoiser:
         At a training level n is exact. Raises ValueError outside the levels the network was trained on.
         """
         if not self.sigma_min * (1 - 1e-9) <= sigma <= self.sigma_max * (1 + 1e-9):
-            raise ValueError(f"sigma {sigma:.6g} is outside this network's range {self.sigma_min:.6g} .. {self.sigma_max:.6g}")
+            raise ValueError(
+                f"sigma {sigma:.6g} is outside this network's range {self.sigma_min:.6g} .. {self.sigma_max:.6g}"
+            )
         n = np.interp(np.log(sigma), np.log(self.levels), np.arange(1, len(self.levels) + 1))
         return float(self.card.time_scale * (n + self.card.time_shift))
 
@@ -88,7 +92,9 @@ class Denoiser:
         """The same network with every call full."""
         return replace(self, deepcache=DeepCache())
 
-    def start(self, calls: int, cond: Tensor | None = None, asked: int | None = None) -> Callable[[Tensor, float], Tensor]:
+    def start(
+        self, calls: int, cond: Tensor | None = None, asked: int | None = None
+    ) -> Callable[[Tensor, float], Tensor]:
         """Begin one trajectory of `calls` network calls, `asked` of which the user asked for (None: all).
 
         cond (B) int64 labels, or None. Returns (x (B C H W), sigma) -> raw x0 (B C H W) in the dtype of x.
@@ -130,7 +136,9 @@ class Denoiser:
             return x - sigma * out
         if self.card.parameterisation == "x0":
             return out
-        return (x / self.prior_scale(sigma) - sigma * out) / self.prior_scale(sigma)  # v = (eps - sigma x0) / sqrt(1 + sigma^2)
+        return (x / self.prior_scale(sigma) - sigma * out) / self.prior_scale(
+            sigma
+        )  # v = (eps - sigma x0) / sqrt(1 + sigma^2)
 
     def _guided(self, x0: Tensor) -> Tensor:
         if self.guidance == 1:

@@ -26,7 +26,7 @@ Store = Mapping[float, Norm]  # sigma -> norm
 
 @dataclass(frozen=True)
 class ScoreNorms:
-    """How score norms are had: from `images` training images with noise of `seed`, or from an official ms_eps `file`."""
+    """Where score norms come from: `images` training images and noise of `seed`, or an official ms_eps `file`."""
 
     images: int = 256
     seed: int = 0
@@ -42,7 +42,9 @@ class ScoreNorms:
         return {"images": self.images, "seed": self.seed}
 
 
-def estimate(denoiser, images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter) -> dict[float, Norm]:
+def estimate(
+    denoiser, images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
+) -> dict[float, Norm]:
     """eps_ms at each sigma (> 0) by Monte Carlo (Bao et al. 2022, eq. 8): one noise per image, mean and standard error.
 
     images: training `Images` (pixels uint8 (N C H W), labels). Every level sees the same images and the same noise z,
@@ -72,12 +74,16 @@ def estimate(denoiser, images, sigmas: Iterable[float], knobs: ScoreNorms, batch
                 per_image.append(eps.double().square().mean((1, 2, 3)))
             values = torch.cat(per_image).cpu().numpy()
             if not np.isfinite(values).all():
-                raise FloatingPointError(f"the network gives NaN or infinite values at sigma {sigma:.4g}; check its weights")
+                raise FloatingPointError(
+                    f"the network gives NaN or infinite values at sigma {sigma:.4g}; check its weights"
+                )
             norms[sigma] = Norm(float(values.mean()), float(values.std(ddof=1) / math.sqrt(len(values))))
     return norms
 
 
-def covariances(store: Store, sigmas: list[float], full_calls: list[bool] | None, estimator: str, cov_max: float) -> list[float]:
+def covariances(
+    store: Store, sigmas: list[float], full_calls: list[bool] | None, estimator: str, cov_max: float
+) -> list[float]:
     """cov_x0 of each step: clip(t^2 (1 - eps_ms(t)), 0, cov_max), which is Cor. 1 of the paper.
 
     sigmas: the trajectory, ending with 0. full_calls: which calls run every rung; the norms are those of the uncached
@@ -87,7 +93,9 @@ def covariances(store: Store, sigmas: list[float], full_calls: list[bool] | None
         raise ValueError(f"estimator '{estimator}' is not one of: eps_ms")
     missing = [t for t in sigmas[:-1] if t not in store]
     if missing:
-        raise ValueError(f"no score norm for {len(missing)} of {len(sigmas) - 1} noise levels (first: sigma {missing[0]:.6g})")
+        raise ValueError(
+            f"no score norm for {len(missing)} of {len(sigmas) - 1} noise levels (first: sigma {missing[0]:.6g})"
+        )
     return [min(max(t**2 * (1 - store[t].eps_ms), 0.0), cov_max) for t in sigmas[:-1]]
 
 
@@ -114,7 +122,9 @@ def import_official(file: str, levels: np.ndarray) -> dict[float, Norm]:
     except Exception as error:  # each way of being damaged has an error of its own; what is wrong is the file
         raise ValueError(f"{path} is not a readable ms_eps file ({type(error).__name__}); it was not loaded") from error
     if values.shape != (len(levels) + 1,):
-        raise ValueError(f"{path} has shape {values.shape}; ({len(levels) + 1},) is needed for {len(levels)} noise levels")
+        raise ValueError(
+            f"{path} has shape {values.shape}; ({len(levels) + 1},) is needed for {len(levels)} noise levels"
+        )
     if not np.isfinite(values[1:]).all() or (values[1:] < 0).any():
         raise ValueError(f"{path} holds values that are negative or not finite; it is no ms_eps file")
     return {float(sigma): Norm(float(value), math.nan) for sigma, value in zip(levels, values[1:])}
@@ -126,6 +136,8 @@ def export_official(store: Store, levels: np.ndarray, path: Path) -> None:
 
     missing = sum(float(sigma) not in store for sigma in levels)
     if missing:
-        raise ValueError(f"{missing} of {len(levels)} noise levels have no score norm yet; estimate them first (levels=all)")
+        raise ValueError(
+            f"{missing} of {len(levels)} noise levels have no score norm yet; estimate them first (levels=all)"
+        )
     values = torch.tensor([0.0] + [store[float(sigma)].eps_ms for sigma in levels], dtype=torch.float32)
     write(path, lambda file: torch.save(values, file))

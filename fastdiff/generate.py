@@ -30,7 +30,9 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def generate(denoiser, sampler, seed: int, indices: np.ndarray, labels: Callable | None, cov_x0, batch: int) -> Iterator[Batch]:
+def generate(
+    denoiser, sampler, seed: int, indices: np.ndarray, labels: Callable | None, cov_x0, batch: int
+) -> Iterator[Batch]:
     """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), or None.
 
     Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
@@ -50,5 +52,7 @@ def _trajectory(denoiser, sampler, seed, part, labels, cov_x0) -> Batch:
     seconds = time.perf_counter() - begun
     bad = ~torch.isfinite(x).flatten(1).all(1).cpu().numpy()
     if bad.any():
-        raise FloatingPointError(f"image {part[bad.argmax()]} is NaN or infinite ({bad.sum()} of its batch of {len(part)} are)")
+        raise FloatingPointError(
+            f"image {part[bad.argmax()]} is NaN or infinite ({bad.sum()} of its batch of {len(part)} are)"
+        )
     return Batch(to_uint8(x, denoiser.value_range).cpu().numpy(), seconds)

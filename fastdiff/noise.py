@@ -45,7 +45,12 @@ def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int
     u = [(word.double() + 1) * 2.0**-32 for word in words]
     radius = [(-2 * u[i].log()).sqrt() for i in (0, 2)]
     angle = [2 * torch.pi * u[i] for i in (1, 3)]
-    values = [radius[0] * angle[0].cos(), radius[0] * angle[0].sin(), radius[1] * angle[1].cos(), radius[1] * angle[1].sin()]
+    values = [
+        radius[0] * angle[0].cos(),
+        radius[0] * angle[0].sin(),
+        radius[1] * angle[1].cos(),
+        radius[1] * angle[1].sin(),
+    ]
     return torch.stack(values, -1).reshape(len(indices), -1)[:, :size].float().reshape(len(indices), *shape)
 
 

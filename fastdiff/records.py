@@ -20,7 +20,7 @@ SAMPLES = 64  # images of block 0 kept for looking at
 
 
 class Ledger:
-    """Records below one folder: blocks/<generation key>/, quality/, speed/, failed/, samples/, norms/, reference/, grids/."""
+    """Records below one folder: blocks/ quality/ speed/ failed/ samples/ norms/ reference/ grids/."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -42,7 +42,9 @@ class Ledger:
         for path in sorted((self.root / kind).glob("*.json")):
             yield read_json(path)
 
-    def read_block(self, generation_key: str, index: int, extractor_key: str, count: int) -> dict[str, np.ndarray] | None:
+    def read_block(
+        self, generation_key: str, index: int, extractor_key: str, count: int
+    ) -> dict[str, np.ndarray] | None:
         """Arrays of the first `count` images of a block, or None."""
         for path in sorted(self._blocks(generation_key).glob(f"{index:04d}-*-{extractor_key}.npz")):
             if int(path.name.split("-")[1]) >= count:
@@ -56,13 +58,29 @@ class Ledger:
     def _blocks(self, generation_key: str) -> Path:
         return self.root / "blocks" / generation_key
 
+    def write_samples(self, generation_key: str, pixels: np.ndarray) -> None:
+        """Keep the first images (uint8 (N C H W)) of a cell, for looking at."""
+        write_npz(self.path("samples", generation_key, ".npz"), pixels=pixels[:SAMPLES])
+
+    def samples(self, generation_key: str) -> np.ndarray | None:
+        path = self.path("samples", generation_key, ".npz")
+        return read_npz(path)["pixels"] if path.exists() else None
+
+    def write_influence(self, cell_key: str, values: dict[str, np.ndarray]) -> None:
+        """Influence values (n) of each metric, beside the quality record they belong to."""
+        write_npz(self.path("quality", cell_key, ".npz"), **values)
+
+    def influence(self, cell_key: str) -> dict[str, np.ndarray]:
+        return read_npz(self.path("quality", cell_key, ".npz"))
+
     def forget(self, cell, speed_key: str) -> None:
         """Delete what a cell left, so that it is measured anew; score norms and references stay."""
         from .cell import key
 
         shutil.rmtree(self._blocks(key(cell.generation())), ignore_errors=True)
         for kind, name in (("quality", cell.key), ("failed", cell.key), ("speed", speed_key)):
-            self.path(kind, name).unlink(missing_ok=True)
+            for suffix in (".json", ".npz"):
+                self.path(kind, name, suffix).unlink(missing_ok=True)
 
 
 def provenance() -> dict:
@@ -70,7 +88,12 @@ def provenance() -> dict:
     import torch
 
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    versions = {"fastdiff": __version__, "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__}
+    versions = {
+        "fastdiff": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
     return {"made": now, "versions": versions, **_git()}
 
 
@@ -80,7 +103,9 @@ def _git() -> dict:
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True)
+            done = subprocess.run(
+                ["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=True
+            )
             return done.stdout.strip()
         except (OSError, subprocess.SubprocessError):
             return None

@@ -33,10 +33,12 @@ def cell_of(conf: dict) -> Cell:
     if (data.channels, data.size, data.size) != tuple(model.shape):
         raise ValueError(f"model '{model.name}' makes images {tuple(model.shape)}, but data '{data.name}' has"
                          f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip
+    sampler = build(DDIM, _unnamed(conf["sampler"]), "sampler")
+    sampler.sigmas(model)  # refuses steps that the network's noise levels cannot give
     return Cell(
         model=model,
         data=data,
-        sampler=build(DDIM, _unnamed(conf["sampler"]), "sampler"),
+        sampler=sampler,
         skip_tuning=build(SkipTuning, plans["skip_tuning"], "accelerator.skip_tuning"),
         deepcache=build(DeepCache, plans["deepcache"], "accelerator.deepcache"),
         score_norms=build(ScoreNorms, plans["analytic"], "accelerator.analytic"),

@@ -1,7 +1,6 @@
 """Weights & Biases as a view of the ledger: one run per cell. Nothing here can stop a measurement."""
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Tracker:
-    """name: wandb or none. mode: offline (needs no account; `make sync` uploads the ledger later), online or disabled."""
+    """name: wandb or none. mode: offline (no account; `make sync` uploads later), online or disabled."""
 
     name: str = "none"
     project: str = "fastdiff"
@@ -24,7 +23,9 @@ class Tracker:
             raise ValueError(f"tracker.mode '{self.mode}' is not one of: disabled, offline, online")
 
 
-def track(tracker: Tracker, row: dict[str, Any], knobs: list[str], group: str | None, samples: np.ndarray | None) -> str | None:
+def track(
+    tracker: Tracker, row: dict[str, Any], knobs: list[str], group: str | None, samples: np.ndarray | None
+) -> str | None:
     """Write one cell as one W&B run: id = key, flat scalar config, summary metrics, a sample grid.
 
     row: the cell's line of the table; `knobs` names the columns that are settings, the others become summary metrics.
@@ -69,9 +70,4 @@ def logged_in() -> bool:
     """Whether an upload has a chance; asks nobody."""
     import wandb
 
-    return bool(wandb.api.api_key)
-
-
-def warn(message: str | None) -> None:
-    if message:
-        print(message, file=sys.stderr)
+    return bool(wandb.login(prompt=False))

@@ -43,8 +43,8 @@ class CleanFidExtractor:
             self.network = build_feature_extractor(card.mode, torch.device(device), use_dataparallel=False)
         except OSError as error:  # URLError is one
             raise FileNotFoundError(
-                f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({error}); fetch {url} on another machine"
-                f" and put it there, or use metrics=mnist_classifier"
+                f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({error}); fetch {url} on another"
+                f" machine and put it there, or use metrics=mnist_classifier"
             ) from error
         self.resize, self.device, self.batch = build_resizer(card.mode), torch.device(device), card.batch
 

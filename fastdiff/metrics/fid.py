@@ -22,7 +22,9 @@ def moments(features: np.ndarray) -> Moments:
     features = np.asarray(features, dtype=np.float64)
     bad = ~np.isfinite(features).all(1)
     if bad.any():
-        raise ValueError(f"the features of image {bad.argmax()} are NaN or infinite ({bad.sum()} of {len(features)} are)")
+        raise ValueError(
+            f"the features of image {bad.argmax()} are NaN or infinite ({bad.sum()} of {len(features)} are)"
+        )
     return Moments(len(features), features.mean(0), np.cov(features, rowvar=False))
 
 

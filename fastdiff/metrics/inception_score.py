@@ -20,7 +20,7 @@ def split_divergences(probabilities: np.ndarray, order: np.ndarray, splits: int)
 
 def shuffled(n: int) -> np.ndarray:
     """The order the benchmark uses: a fixed shuffle (seed 2020, as torch-fidelity), the same for every arm."""
-    return np.random.RandomState(2020).permutation(n)  # noqa: NPY002
+    return np.random.RandomState(2020).permutation(n)
 
 
 def inception_score(probabilities: np.ndarray, order: np.ndarray, splits: int) -> float:

@@ -30,7 +30,9 @@ def count(run) -> Cost:
     return Cost(sum(flops.values()) // 2, conv // 2)
 
 
-def call_cost(family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False) -> Cost:
+def call_cost(
+    family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False
+) -> Cost:
     """Cost of one call on one image: full, or with a `branch` the shallow call of that branch."""
     import torch
 

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from ..files import read_npz
 from ..records import Ledger
 from ..statistics import difference
 
 # What a cell is, in the order people read it; W&B's config.
 KNOBS = [
-    "sampler", "steps", "rho_bottom", "rho_top", "interval", "branch", "variance", "eta", "clip", "spacing", "sigma2_clip",
-    "state_dtype", "guidance", "analytic_images", "model", "data", "metrics", "seed", "precision", "batch", "device",
+    "sampler", "steps", "rho_bottom", "rho_top", "interval", "branch", "variance", "eta", "clip", "spacing",
+    "sigma2_clip", "state_dtype", "guidance", "analytic_images", "model", "data", "metrics", "seed", "precision",
+    "batch", "device",
 ]  # fmt: skip
 
 # Knobs that have to be equal for two cells to be compared: all but the three methods'.
@@ -22,12 +22,25 @@ def row(record: dict, speed: dict | None) -> dict:
     settings, identity = record["settings"], record["identity"]["generation"]
     sampler, plans = settings["sampler"], settings["accelerator"]
     rho, cache = plans["skip_tuning"], plans["deepcache"]
-    line = {"key": record["key"], "sampler": sampler.get("name", "ddim"), **{k: v for k, v in sampler.items() if k != "name"}}
-    line |= {"rho_bottom": float(rho["rho_bottom"]), "rho_top": float(rho["rho_top"]), "interval": int(cache["interval"])}
+    line = {
+        "key": record["key"],
+        "sampler": sampler.get("name", "ddim"),
+        **{k: v for k, v in sampler.items() if k != "name"},
+    }
+    line |= {
+        "rho_bottom": float(rho["rho_bottom"]),
+        "rho_top": float(rho["rho_top"]),
+        "interval": int(cache["interval"]),
+    }
     line |= {"branch": int(cache["branch"]) if identity["deepcache"] else None, "guidance": float(settings["guidance"])}
     line |= {"analytic_images": identity.get("score_norms", {}).get("images"), "seed": settings["budget"]["seed"]}
     line |= {name: settings[name]["name"] for name in ("model", "data", "metrics")}
-    line |= {"precision": record["precision"], "batch": settings["device"]["batch"], "device": record["device"], "n": record["n"]}
+    line |= {
+        "precision": record["precision"],
+        "batch": settings["device"]["batch"],
+        "device": record["device"],
+        "n": record["n"],
+    }
     for protocol, value in record["values"].items():
         line[protocol] = value["value"]
         line |= {f"{protocol}.{end}": value[end] for end in ("low", "high") if end in value}
@@ -37,7 +50,7 @@ def row(record: dict, speed: dict | None) -> dict:
 
 
 def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
-    """All cells of the ledger, or those of `keys` in their order, with speed-up and the change against the plain sampler.
+    """All cells of the ledger, or those of `keys` in their order, with speed-up and change against the plain sampler.
 
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
     of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words.
@@ -73,15 +86,22 @@ def _speedup(line: pd.Series, frame: pd.DataFrame) -> float | None:
 
 def _change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
     """Paired difference of the first quality value to the plain sampler's: same noise, image by image."""
-    plain = (frame["variance"] == "small") & (frame["rho_bottom"] == 1) & (frame["rho_top"] == 1) & (frame["interval"] == 1)
+    plain = (
+        (frame["variance"] == "small") & (frame["rho_bottom"] == 1) & (frame["rho_top"] == 1) & (frame["interval"] == 1)
+    )
     base = frame[_same(frame, line, _SETTING) & plain]
     columns = [name for name in quality_columns(frame) if not pd.isna(line[name])]
     if base.empty or not columns or base["key"].iloc[0] == line["key"]:
         return {"change": None, "change.low": None, "change.high": None, "verdict": "plain" if len(base) else None}
     other = base.iloc[0]
-    psi = [read_npz(ledger.path("quality", key, ".npz")) for key in (line["key"], other["key"])]
+    psi = [ledger.influence(key) for key in (line["key"], other["key"])]
     if any("fid" not in values for values in psi):
-        return {"change": line[columns[0]] - other[columns[0]], "change.low": None, "change.high": None, "verdict": None}
+        return {
+            "change": line[columns[0]] - other[columns[0]],
+            "change.low": None,
+            "change.high": None,
+            "verdict": None,
+        }
     found = difference(line[columns[0]], other[columns[0]], psi[0]["fid"], psi[1]["fid"], paired=True)
     verdict = "better" if found.high < 0 else "worse" if found.low > 0 else "indistinguishable"
     return {"change": found.value, "change.low": found.low, "change.high": found.high, "verdict": verdict}
@@ -93,14 +113,16 @@ def text(frame: pd.DataFrame) -> str:
         return "no finished cell"
     shown = {name: frame[name].map(str) for name in ("sampler", "steps", "rho_bottom", "interval")}
     for column in [*quality_columns(frame), *quality_columns(frame, "is")]:
-        low, high = frame.get(f"{column}.low"), frame.get(f"{column}.high")
+        ends = [frame.get(f"{column}.{end}", frame[column]) for end in ("low", "high")]
         shown[column] = [
-            f"{value:.2f}" + (f" [{a:.2f}, {b:.2f}]" if low is not None and not pd.isna(a) else "")
-            for value, a, b in zip(frame[column], low if low is not None else frame[column], high if high is not None else frame[column])
+            f"{value:.2f}" + ("" if pd.isna(low) or low == value else f" [{low:.2f}, {high:.2f}]")
+            for value, low, high in zip(frame[column], *ends)
         ]
     shown["against plain"] = [
         verdict if verdict == "plain" or pd.isna(change) else f"{change:+.2f} [{low:+.2f}, {high:+.2f}] {verdict}"
-        for change, low, high, verdict in zip(frame["change"], frame["change.low"], frame["change.high"], frame["verdict"])
+        for change, low, high, verdict in zip(
+            frame["change"], frame["change.low"], frame["change.high"], frame["verdict"]
+        )
     ]
     shown["images/s"] = frame["images_per_s"].map("{:.1f}".format)
     shown["speedup"] = frame["speedup"].map("{:.2f}x".format)

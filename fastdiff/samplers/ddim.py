@@ -1,11 +1,11 @@
 """DDPM, DDIM, Analytic-DPM and Analytic-DDIM: one update in x = x0 + sigma eps, a step from sigma t to s < t.
 
-    lam2 = eta^2 s^2 (1 - s^2 / t^2)                    forward variance: eta = 1 DDPM, eta = 0 DDIM
-    keep = sqrt(s^2 - lam2)                             the part of eps that survives the step
-    var  = lam2                                         variance: small
-         | (t^2 - s^2) (1 + s^2) / (1 + t^2)            variance: large (DDPM's beta; mean as eta = 1)
-         | lam2 + (1 - keep / t)^2 cov_x0               variance: analytic (Bao et al. 2022, Thm 1 and eq. 9)
-    x    = x0 + keep eps + sqrt(var) noise              and at s = 0: x = x0, no noise
+lam2 = eta^2 s^2 (1 - s^2 / t^2)                    forward variance: eta = 1 DDPM, eta = 0 DDIM
+keep = sqrt(s^2 - lam2)                             the part of eps that survives the step
+var  = lam2                                         variance: small
+     | (t^2 - s^2) (1 + s^2) / (1 + t^2)            variance: large (DDPM's beta; mean as eta = 1)
+     | lam2 + (1 - keep / t)^2 cov_x0               variance: analytic (Bao et al. 2022, Thm 1 and eq. 9)
+x    = x0 + keep eps + sqrt(var) noise              and at s = 0: x = x0, no noise
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..spacing import indices
+from ..spacing import SPACINGS, indices
 
 if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from torch import Tensor
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from ..noise import Noise
 
 CHOICES = {
+    "spacing": tuple(sorted(SPACINGS)),
     "variance": ("analytic", "large", "small"),
     "clip": ("none", "x0", "x0_and_eps"),
     "state_dtype": ("float32", "float64"),
@@ -53,7 +54,9 @@ class DDIM:
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta is {self.eta}; it must be in [0, 1]")
         if self.sigma2_clip < 0:
-            raise ValueError(f"sigma2_clip is {self.sigma2_clip}; it counts grey levels and cannot be negative (0 = off)")
+            raise ValueError(
+                f"sigma2_clip is {self.sigma2_clip}; it counts grey levels and cannot be negative (0 = off)"
+            )
         if self.variance == "large" and self.eta != 1:
             raise ValueError(f"variance 'large' is DDPM's beta: it needs eta=1, not {self.eta}")
 

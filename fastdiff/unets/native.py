@@ -66,10 +66,14 @@ class NativeUNet(nn.Module):
     cond (B) holds labels 0 .. classes - 1, and the label `classes` (or cond None) stands for "no label".
     """
 
-    def __init__(self, size=28, in_channels=1, channels=24, multipliers=(1, 2, 2), blocks=2, attention=(7,), classes=10):
+    def __init__(
+        self, size=28, in_channels=1, channels=24, multipliers=(1, 2, 2), blocks=2, attention=(7,), classes=10
+    ):
         super().__init__()
         if channels % 8:
-            raise ValueError(f"channels is {channels}; it must be a multiple of 8, or a norm's group straddles a concat")
+            raise ValueError(
+                f"channels is {channels}; it must be a multiple of 8, or a norm's group straddles a concat"
+            )
         if size % 2 ** (len(multipliers) - 1):
             raise ValueError(f"size {size} cannot be halved {len(multipliers) - 1} times")
         self.channels, self.classes = channels, classes

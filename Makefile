@@ -1,0 +1,82 @@
+# Thin targets over `python benchmarks/<name>.py`. ARGS="..." hands Hydra overrides through, e.g.
+#   make bench ARGS="budget.n=2000 tracker=none"
+PYTHON ?= python3
+PY := .venv/bin/python
+LEDGER := $(filter ledger=%,$(ARGS))
+GRIDS := $(basename $(notdir $(wildcard conf/grid/*.yaml)))
+
+# Sweep the grids of $(1), then write the report. A failed cell fails the target at its end; wrong settings stop it at once.
+define sweep
+@status=0; for grid in $(1); do \
+	$(PY) benchmarks/run.py +grid=$$grid $(ARGS) || { status=$$?; if [ $$status -ne 1 ]; then exit $$status; fi; }; \
+done; $(PY) benchmarks/report.py $(LEDGER) && exit $$status
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
+	report sync train lint format test test-slow clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  ARGS="..."         Hydra overrides for any of them: make bench ARGS="budget.n=2000 tracker=none"'
+
+setup: .venv/ready ## A virtual environment with everything; redone only when pyproject.toml or constraints.txt changes
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+bench: setup ## The main job: all three methods and every combination, against fewer plain steps; about 15 minutes on 2 cores
+	$(call sweep,default steps)
+
+bench-smoke: setup ## A first look in under two minutes
+	$(call sweep,smoke)
+
+bench-skip-tuning: setup ## Skip-Tuning alone
+	$(call sweep,skip_tuning)
+
+bench-deepcache: setup ## DeepCache alone: interval by branch
+	$(call sweep,deepcache)
+
+bench-analytic: setup ## The five samplers of Analytic-DPM's Table 2
+	$(call sweep,analytic)
+
+bench-combined: setup ## All three methods at once
+	$(call sweep,combined)
+
+bench-all: setup ## Every grid in conf/grid
+	$(call sweep,$(GRIDS))
+
+gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
+	$(PY) benchmarks/gamma.py $(ARGS)
+
+speed: setup ## Measured speed-up of caching beside the one its operations promise
+	$(PY) benchmarks/speed.py $(ARGS)
+
+report: setup ## Table, figures and results/report/index.html from what has been measured
+	$(PY) benchmarks/report.py $(ARGS)
+
+sync: setup ## Upload what has been measured to Weights & Biases
+	$(PY) benchmarks/sync.py $(ARGS)
+
+train: setup ## Train the embedded network and its classifier from scratch (about an hour; resumes)
+	$(PY) benchmarks/train.py $(ARGS)
+
+lint: setup ## Check style and formatting
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+format: setup ## Mend style and formatting
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+test: setup ## All tests but the slow ones; under 10 minutes
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+test-slow: setup ## The slow tests
+	$(PY) -m pytest -m slow $(ARGS)
+
+clean: ## Delete what can be made again: environment, caches, report, offline W&B runs (not results/runs)
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis results/report wandb
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,52 @@
+"""make gamma: score norms for Analytic-DPM, estimated, printed, stored, and on request exported as an official file.
+
+    python benchmarks/gamma.py sampler.steps=25 accelerator.skip_tuning.rho_bottom=0.8
+    python benchmarks/gamma.py levels=all export=mnist_ms_eps.pth
+
+An official file is used by accelerator.analytic.file=..., here and in every benchmark.
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from fastdiff_benchmarks.entry import entry
+
+
+@entry("gamma")
+def main(cfg: DictConfig) -> None:
+    from tqdm import tqdm
+
+    from fastdiff.bench import load_denoiser, score_norms
+    from fastdiff.data import load
+    from fastdiff.gamma import export_official
+    from fastdiff.records import Ledger
+    from fastdiff.settings import cell_of
+    from fastdiff_benchmarks.sweep import settings_of
+
+    if cfg.levels not in ("all", "steps"):
+        raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")
+    cell = cell_of(settings_of(cfg))
+    images, _ = load(cell.data)
+    denoiser = load_denoiser(cell)
+    sigmas = [float(s) for s in denoiser.levels] if cfg.levels == "all" else sorted(cell.sampler.sigmas(denoiser)[:-1])
+    norms = score_norms(
+        cell, Ledger(cfg.ledger), denoiser, images, sigmas, lambda of: tqdm(of, desc="score norms", unit="level")
+    )
+
+    print(f"{'n':>5} {'sigma':>10} {'eps_ms':>10} {'std error':>10} {'cov_x0':>10}")
+    index = {float(sigma): n for n, sigma in enumerate(denoiser.levels, start=1)}
+    for sigma in sigmas if len(sigmas) <= 50 else sigmas[:: len(sigmas) // 25]:
+        cov = min(max(sigma**2 * (1 - norms[sigma].eps_ms), 0), denoiser.cov_max)
+        print(f"{index[sigma]:>5} {sigma:>10.5g} {norms[sigma].eps_ms:>10.6f} {norms[sigma].se:>10.2g} {cov:>10.4g}")
+    above = sum(norms[sigma].eps_ms > 1 for sigma in sigmas)
+    print(
+        f"{len(sigmas)} levels; eps_ms above 1 (network error, variance clipped to its lower bound) at {above} of them"
+    )
+    if cfg.export:
+        export_official(norms, denoiser.levels, Path(cfg.export))
+        print(f"official ms_eps file written to {cfg.export}")
+
+
+if __name__ == "__main__":
+    main()

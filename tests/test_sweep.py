@@ -1,0 +1,157 @@
+"""Sweeps from the outside: what is asked for is measured once, survives a kill, and says what failed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fastdiff_benchmarks import run
+
+RUN = [sys.executable, str(Path(run.__file__))]
+TINY = [
+    "budget.n=20",
+    "device=cpu",
+    "device.batch=10",
+    "device.precision=float32",
+    "accelerator.analytic.images=8",
+    "tracker=none",
+]
+
+
+def sweep(folder: Path, *overrides: str, command=RUN) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*command, *TINY, f"ledger={folder}", *overrides], capture_output=True, text=True, cwd=folder.parent
+    )
+
+
+def qualities(folder: Path) -> dict[str, dict]:
+    """What must be equal between two runs of a sweep: values and costs by key; not durations, speed and dates."""
+    records = [json.loads(path.read_text()) for path in (folder / "quality").glob("*.json")]
+    return {record["key"]: {name: record[name] for name in ("identity", "values", "cost", "n")} for record in records}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The ledger of an undisturbed smoke sweep of 8 cells."""
+    folder = tmp_path_factory.mktemp("finished") / "runs"
+    done = sweep(folder, "+grid=smoke")
+    assert done.returncode == 0, done.stderr
+    assert "smoke: 8 cells; 0 already measured, 8 to go" in done.stdout and "estimate: " in done.stdout
+    assert done.stdout.count("fid[mnist-classifier,n=20] ") >= 8
+    return folder
+
+
+def test_every_cell_leaves_a_quality_and_a_speed_record_with_all_that_a_reader_needs(finished):
+    assert len(qualities(finished)) == 8
+    for path in (finished / "quality").glob("*.json"):
+        record = json.loads(path.read_text())
+        assert set(record["cost"]) >= {"nfe", "full_calls", "macs", "conv_macs"}
+        assert set(record["made"]) == {"made", "versions", "git_commit", "git_dirty"}
+        assert set(record["seconds"]) == {"load", "score_norms", "generate", "score"}
+        assert record["device"] and record["precision"] == "float32"
+        speed = json.loads((finished / "speed" / f"{record['speed_key']}.json").read_text())
+        assert speed["protocol"] == "quick" and speed["images_per_s"] > 0
+        cached = record["settings"]["accelerator"]["deepcache"]["interval"] > 1
+        if record["score_norms"]:
+            assert record["score_norms"]["cache"] == ("norms of the uncached network" if cached else "none")
+    # analytic cells of a tuned network have norms of their own: one store per rho
+    assert len(list((finished / "norms").glob("*.json"))) == 2
+
+
+def test_a_finished_sweep_recomputes_nothing_says_so_and_does_not_import_torch(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.parent.name != "grids"}
+    watched = [
+        sys.executable, "-c",
+        "import atexit, runpy, sys; sys.argv = sys.argv[1:];"
+        "atexit.register(lambda: print('torch was imported:', 'torch' in sys.modules));"
+        "runpy.run_path(sys.argv[0], run_name='__main__')",
+        RUN[1],
+    ]  # fmt: skip
+    done = sweep(finished, "+grid=smoke", command=watched)
+    assert done.returncode == 0, done.stderr
+    assert "smoke: 8 cells; 8 already measured, 0 to go" in done.stdout
+    assert "torch was imported: False" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.parent.name != "grids"} == before
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_resumes_and_ends_with_the_records_of_an_undisturbed_one(finished, tmp_path):
+    folder = tmp_path / "runs"
+    process = subprocess.Popen(
+        [*RUN, *TINY, f"ledger={folder}", "+grid=smoke"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while len(list((folder / "quality").glob("*.json"))) < 3 and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 3 <= len(qualities(folder)) < 8
+    done = sweep(folder, "+grid=smoke")
+    assert done.returncode == 0, done.stderr
+    assert "0 already measured" not in done.stdout
+    assert qualities(folder) == qualities(finished)
+
+
+def test_a_failing_cell_leaves_the_others_running_and_the_exit_code_says_so(finished, tmp_path):
+    done = sweep(
+        tmp_path / "runs",
+        "sampler.steps=2",
+        "accelerator.deepcache.interval=2",
+        "accelerator.deepcache.branch=1,99",
+        "-m",
+    )
+    assert done.returncode == 1
+    assert "1 of 2 cells failed" in done.stderr and "branch is 99; this network's skips are 1 .. 9" in done.stderr
+    assert len(qualities(tmp_path / "runs")) == 1
+    (failed,) = (tmp_path / "runs" / "failed").glob("*.json")
+    assert json.loads(failed.read_text())["kind"] == "failed"
+
+
+def test_wrong_settings_stop_a_sweep_before_its_first_cell(tmp_path):
+    done = sweep(tmp_path / "runs", "+grid=smoke", "sampler.spacing=even,sqrt")
+    assert done.returncode == 2 and done.stderr.strip() == "error: spacing 'sqrt' is not one of: even, stride"
+    assert not (tmp_path / "runs" / "quality").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["+grid=smok"], "error: grid 'smok' is not one of: analytic, combined,"),
+        (["sampler=plms"], "error: sampler 'plms' is not one of: analytic_ddim, analytic_ddpm, ddim,"),
+        (["sampler.stepz=3"], "error: sampler has no knob 'stepz'; known: clip, eta,"),
+        (["nosuch=3"], "error: the settings have no knob 'nosuch'; known: accelerator, budget,"),
+        (["data=folder", "data.path=x"], "error: "),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_gives_one_sentence_with_the_menu(tmp_path, overrides, said):
+    done = sweep(tmp_path / "runs", *overrides)
+    assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
+
+
+def test_weights_that_give_nan_fail_the_cell_and_name_the_first_bad_image(tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from fastdiff.files import ASSETS
+
+    state = load_file(ASSETS / "mnist_unet.safetensors")
+    state["out.2.bias"] = torch.full_like(state["out.2.bias"], float("nan"))
+    save_file(state, tmp_path / "nan.safetensors")
+    done = sweep(
+        tmp_path / "runs", f"model.weights={tmp_path / 'nan.safetensors'}", "model.sha256=null", "sampler.steps=2"
+    )
+    assert done.returncode == 1 and "FAILED: image 0 is NaN or infinite (10 of its batch of 10 are)" in done.stdout
+
+
+def test_forcing_measures_anew_and_gives_the_same_values(finished):
+    before = qualities(finished)
+    done = sweep(finished, "+grid=smoke", "force=true", "sampler=ddpm", "accelerator.skip_tuning.rho_bottom=1.0")
+    assert done.returncode == 0 and "smoke: 2 cells; 2 already measured, 2 to go" in done.stdout
+    assert qualities(finished) == before
