@@ -17,9 +17,10 @@ from fastdiff_benchmarks.entry import entry
 def main(cfg: DictConfig) -> None:
     from tqdm import tqdm
 
-    from fastdiff.bench import load_denoiser, score_norms
+    from fastdiff.bench import load_denoiser
     from fastdiff.data import load
     from fastdiff.gamma import export_official
+    from fastdiff.norms import score_norms
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
     from fastdiff_benchmarks.sweep import settings_of

@@ -39,7 +39,7 @@ def measure(cfg: DictConfig) -> Result:
         f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
         f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, interval {cell.deepcache.interval}"
     )
-    with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=1) as bar:
+    with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=1 if cfg.grid else 0) as bar:
         outcome = run_cell(cell, ledger, settings, cfg.force, lambda done: bar.update(done - bar.n))
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")

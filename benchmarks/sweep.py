@@ -4,6 +4,7 @@ import sys
 import time
 from pathlib import Path
 
+from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
@@ -88,8 +89,10 @@ class SweepProgress(Callback):
             self.bar = tqdm(total=total, desc=self.name, bar_format=form, smoothing=0)
 
     def on_job_end(self, config: DictConfig, job_return, **kwargs) -> None:
-        outcome = getattr(job_return, "_return_value", None)
-        if self.bar is None or outcome is None or outcome.key not in self.todo:
+        if self.bar is None or job_return.status != JobStatus.COMPLETED:
+            return
+        outcome = job_return.return_value
+        if outcome.key not in self.todo:
             return
         if outcome.failure:
             self.failures[outcome.key] = outcome.failure

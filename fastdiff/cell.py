@@ -80,10 +80,10 @@ class Cell:
         protocol = {"metrics": self.metrics.identity(), "reference": self.data.identity()}
         return {"generation": self.generation(), "n": self.budget.n} | protocol
 
-    def speed(self, device_name: str, threads: int) -> dict:
+    def speed(self, device_name: str) -> dict:
         """What a speed record depends on: the computation and the machine, not the seed or the number of images."""
         computation = {name: value for name, value in self.generation().items() if name not in ("seed", "data")}
-        machine = {"device": device_name, "threads": threads, "batch": self.device.batch, "compile": False}
+        machine = {"device": device_name, "threads": self.device.threads, "batch": self.device.batch, "compile": False}
         return computation | machine
 
     @property

@@ -8,11 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoints import read_checkpoint
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
-from .unets import compiled
+from .unets import build, compiled
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+
+
+def load_unet(card: ModelCard, device="cpu", precision: str = "float32"):
+    """The card's network on a device, in evaluation mode. precision: bfloat16, float32 or float64."""
+    if precision not in DTYPES:
+        raise ValueError(f"precision '{precision}' is not one of: {', '.join(DTYPES)}")
+    state, _ = read_checkpoint(card.weights, card.sha256)
+    return build(card.family, card.arch, state).to(device, DTYPES[precision])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 from .cell import Budget, Cell, Device, build
@@ -13,6 +14,7 @@ from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
 from .samplers import DDIM
 
+CARDS = {"data": DataCard, "metrics": MetricsCard, "model": ModelCard}
 GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
 
 
@@ -28,8 +30,7 @@ def cell_of(conf: dict) -> Cell:
     for name in plans:
         if name not in ("analytic", "deepcache", "name", "skip_tuning"):
             raise ValueError(f"accelerator has no plan '{name}'; it has: analytic, deepcache, skip_tuning")
-    model = build(ModelCard, conf["model"], "model").resolved()
-    data = build(DataCard, conf["data"], "data").resolved()
+    model, data, metrics = (build(CARDS[group], conf[group], group).resolved() for group in ("model", "data", "metrics"))
     if (data.channels, data.size, data.size) != tuple(model.shape):
         raise ValueError(f"model '{model.name}' makes images {tuple(model.shape)}, but data '{data.name}' has"
                          f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip
@@ -42,11 +43,24 @@ def cell_of(conf: dict) -> Cell:
         skip_tuning=build(SkipTuning, plans["skip_tuning"], "accelerator.skip_tuning"),
         deepcache=build(DeepCache, plans["deepcache"], "accelerator.deepcache"),
         score_norms=build(ScoreNorms, plans["analytic"], "accelerator.analytic"),
-        metrics=build(MetricsCard, conf["metrics"], "metrics").resolved(),
+        metrics=metrics,
         budget=build(Budget, _unnamed(conf["budget"]), "budget"),
         device=resolved_device(conf["device"]),
         guidance=float(conf["guidance"]),
     )
+
+
+def card(group: str, name: str) -> DataCard | MetricsCard | ModelCard:
+    """A card of conf/data, conf/metrics or conf/model by its file's name, resolved: card("model", "mnist")."""
+    import yaml
+
+    if group not in CARDS:
+        raise ValueError(f"cards '{group}' is not one of: {', '.join(sorted(CARDS))}")
+    folder = files("fastdiff_conf") / group
+    names = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    if name not in names:
+        raise ValueError(f"{group} '{name}' is not one of: {', '.join(names)}")
+    return build(CARDS[group], yaml.safe_load((folder / f"{name}.yaml").read_text()), group).resolved()
 
 
 def _unnamed(group: dict) -> dict:

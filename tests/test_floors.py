@@ -16,6 +16,7 @@ FLOORS = [
     {"gamma", "samplers"},
     {"generate", "metrics", "profiling"},
     {"records", "settings", "statistics", "tracking"},
+    {"norms", "scoring"},
     {"bench"},
     {"reports"},
 ]

@@ -163,3 +163,17 @@ def test_a_cell_is_built_and_keyed_without_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_card_of_one_s_own_folder_is_found(tmp_path):
+    import shutil
+
+    (tmp_path / "model").mkdir()
+    shutil.copy(CONF / "model" / "mnist.yaml", tmp_path / "model" / "mine.yaml")
+    code = (
+        "import sys; from fastdiff_benchmarks.entry import entry\n"
+        "sys.argv = ['x', '--config-dir', sys.argv[1], 'model=mine', 'ledger=' + sys.argv[1]]\n"
+        "entry('config')(lambda cfg: print('found', cfg.model.family))()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "found native\n", done.stderr

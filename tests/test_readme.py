@@ -1,0 +1,37 @@
+"""What the README says is so."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README, MAKEFILE = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
+
+
+def test_the_python_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    exec(compile(example, "README.md", "exec"), {})
+    (value,) = re.findall(r"fid\[mnist-classifier,n=200\] = ([\d.]+)", capsys.readouterr().out)
+    assert 0 < float(value)
+
+
+def test_every_make_target_that_is_named_exists():
+    named = set(re.findall(r"make ([a-z-]+)", README))
+    assert named and named <= set(re.findall(r"^([a-z-]+):", MAKEFILE, flags=re.M))
+
+
+def test_every_file_that_is_named_exists():
+    named = re.findall(r"`((?:conf|docs|fastdiff|benchmarks|results)/[\w./]+\.\w+)`", README)
+    assert named and all((ROOT / name).exists() for name in named if "results/report" not in name)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    names: dict = {}
+    for cell in cells:
+        exec(compile("".join(cell["source"]), path.name, "exec"), names)
+    assert cells

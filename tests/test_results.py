@@ -1,0 +1,51 @@
+"""The committed results are what a run of `make bench` wrote, and say what it found."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+RESULTS = Path(__file__).parent.parent / "results" / "mnist"
+FID = "fid[mnist-classifier,n=1000]"
+
+
+@pytest.fixture(scope="module")
+def default() -> pd.DataFrame:
+    return pd.read_csv(RESULTS / "default.csv")
+
+
+def test_the_main_job_has_24_cells_each_with_every_knob_and_number(default):
+    assert len(default) == 24 and default["key"].is_unique
+    wanted = ["sampler", "steps", "rho_bottom", "rho_top", "interval", "branch", "n", FID, f"{FID}.low", f"{FID}.high"]
+    wanted += ["images_per_s", "speedup", "nfe", "full_calls", "macs"]
+    assert set(wanted) <= set(default.columns)
+    numbers = default.drop(columns=["branch", "analytic_images", "change", "change.low", "change.high"])
+    assert not numbers.drop(columns=[name for name in numbers if numbers[name].dtype == object]).isna().any().any()
+    assert (default[f"{FID}.low"] < default[FID]).all() and (default[FID] < default[f"{FID}.high"]).all()
+
+
+def test_the_speed_up_of_deepcache_grows_with_the_interval(default):
+    for _, arm in default.groupby(["sampler", "steps", "rho_bottom"]):
+        ordered = arm.sort_values("interval")
+        assert ordered["interval"].tolist() == [1, 2, 5]
+        assert ordered["speedup"].is_monotonic_increasing and ordered["speedup"].iloc[0] == 1
+        assert ordered["macs"].is_monotonic_decreasing
+
+
+def test_a_cell_s_key_in_the_results_is_the_key_of_its_settings(default):
+    """Results of another version of the network, the data or the numerics would have other keys."""
+    from hydra import compose, initialize_config_module
+
+    from fastdiff.settings import cell_of
+    from fastdiff_benchmarks.sweep import settings_of
+
+    with initialize_config_module("fastdiff_conf", version_base="1.3"):
+        for _, line in default.iterrows():
+            overrides = [f"sampler={line.sampler}", f"sampler.steps={line.steps}", f"budget.n={line.n}", "device=cpu"]
+            overrides += [f"device.precision={line.precision}", f"accelerator.deepcache.interval={line.interval}"]
+            overrides += [f"accelerator.skip_tuning.rho_bottom={line.rho_bottom}"]
+            assert cell_of(settings_of(compose("config", overrides=overrides))).key == line.key
+
+
+def test_the_figures_are_there():
+    assert {"pareto.png", "pareto.svg", "steps.csv", "README.md"} <= {path.name for path in RESULTS.iterdir()}
