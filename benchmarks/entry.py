@@ -7,8 +7,10 @@ from collections.abc import Callable
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from fastdiff.settings import GROUPS
 
 
 def entry(config_name: str) -> Callable:
@@ -37,6 +39,11 @@ def entry(config_name: str) -> Callable:
         return main
 
     return decorate
+
+
+def settings_of(cfg: DictConfig) -> dict:
+    """The groups a cell is made of, as plain dicts."""
+    return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
 
 
 def refuse(error: Exception):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from fastdiff_benchmarks.entry import entry
+from fastdiff_benchmarks.entry import entry, settings_of
 
 
 @entry("gamma")
@@ -23,7 +23,6 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.norms import score_norms
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
-    from fastdiff_benchmarks.sweep import settings_of
 
     if cfg.levels not in ("all", "steps"):
         raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")

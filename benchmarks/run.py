@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig, OmegaConf
 
-from fastdiff_benchmarks.entry import entry
+from fastdiff_benchmarks.entry import entry, settings_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ def measure(cfg: DictConfig) -> Result:
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
     from fastdiff.tracking import Tracker
-    from fastdiff_benchmarks.sweep import settings_of
 
     settings, ledger = settings_of(cfg), Ledger(cfg.ledger)
     cell, tracker = cell_of(settings), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
@@ -39,7 +38,9 @@ def measure(cfg: DictConfig) -> Result:
         f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
         f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, interval {cell.deepcache.interval}"
     )
-    with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=1 if cfg.grid else 0) as bar:
+    with tqdm(
+        total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=1 if cfg.grid else 0
+    ) as bar:
         outcome = run_cell(cell, ledger, settings, cfg.force, lambda done: bar.update(done - bar.n))
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")

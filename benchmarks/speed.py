@@ -7,7 +7,7 @@ Arms take turns, one batch each a round, so that a machine that slows down slows
 
 from omegaconf import DictConfig
 
-from fastdiff_benchmarks.entry import entry
+from fastdiff_benchmarks.entry import entry, settings_of
 
 
 @entry("speed")
@@ -22,7 +22,6 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.generate import generate
     from fastdiff.plans import DeepCache
     from fastdiff.settings import cell_of, device_name
-    from fastdiff_benchmarks.sweep import settings_of
 
     cell = cell_of(settings_of(cfg))
     if cell.analytic:  # the variance costs nothing in the loop, and its norms need not be had

@@ -6,22 +6,17 @@ from pathlib import Path
 
 from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm import tqdm
 
 from fastdiff.bench import finished, speed_key
 from fastdiff.cell import Cell
 from fastdiff.files import write_json
 from fastdiff.records import Ledger
-from fastdiff.settings import GROUPS, cell_of, device_name
-from fastdiff_benchmarks.entry import refuse
+from fastdiff.settings import cell_of, device_name
+from fastdiff_benchmarks.entry import refuse, settings_of
 
 SHALLOW = 0.45  # of a full call's time; for the estimate alone
-
-
-def settings_of(cfg: DictConfig) -> dict:
-    """The groups a cell is made of, as plain dicts."""
-    return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
 
 
 def units(cell: Cell) -> float:

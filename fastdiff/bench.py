@@ -63,7 +63,7 @@ def run_cell(
     except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
         record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
-        record["settings"] = settings
+        record |= {"settings": settings, "made": provenance()}
         with suppress(OSError):  # a full disk may be the reason
             ledger.write("failed", cell.key, record)
         return Outcome(cell.key, "failed", False, record)
@@ -125,7 +125,7 @@ def load_denoiser(cell: Cell):
 
 
 def labels_of(cell: Cell, images) -> Callable | None:
-    """indices -> label i of the data, where both the network and the data have labels; they have to be the same ones."""
+    """indices -> label i of the data, where network and data both have labels; they have to be the same ones."""
     if not cell.model.classes or images.labels is None:
         return None
     if images.labels.max() >= cell.model.classes:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)  # the one way to read it
 ASSETS = Path(__file__).parent / "assets"
 
 
@@ -45,6 +47,7 @@ def write(path: Path, fill: Callable) -> Path:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(partial, 0o666 & ~_UMASK)  # mkstemp's files are private; records are for colleagues too
         os.replace(partial, path)
     except OSError as error:
         Path(partial).unlink(missing_ok=True)

@@ -30,7 +30,9 @@ def cell_of(conf: dict) -> Cell:
     for name in plans:
         if name not in ("analytic", "deepcache", "name", "skip_tuning"):
             raise ValueError(f"accelerator has no plan '{name}'; it has: analytic, deepcache, skip_tuning")
-    model, data, metrics = (build(CARDS[group], conf[group], group).resolved() for group in ("model", "data", "metrics"))
+    model, data, metrics = (
+        build(CARDS[group], conf[group], group).resolved() for group in ("model", "data", "metrics")
+    )
     if (data.channels, data.size, data.size) != tuple(model.shape):
         raise ValueError(f"model '{model.name}' makes images {tuple(model.shape)}, but data '{data.name}' has"
                          f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip

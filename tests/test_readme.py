@@ -14,7 +14,7 @@ def test_the_python_example_runs(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     exec(compile(example, "README.md", "exec"), {})
     (value,) = re.findall(r"fid\[mnist-classifier,n=200\] = ([\d.]+)", capsys.readouterr().out)
-    assert 0 < float(value)
+    assert float(value) > 0
 
 
 def test_every_make_target_that_is_named_exists():

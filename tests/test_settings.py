@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 from fastdiff.cell import Budget, build, key
 from fastdiff.settings import cell_of, resolved_device
 from fastdiff.tracking import Tracker
-from fastdiff_benchmarks.sweep import points, settings_of
+from fastdiff_benchmarks.entry import settings_of
+from fastdiff_benchmarks.sweep import points
 
 CONF = Path(fastdiff_conf.__file__).parent
 MEMBERS = sorted(path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.glob("*/*.yaml"))
@@ -157,7 +158,7 @@ def test_numbers_are_coerced_and_booleans_are_no_numbers():
 def test_a_cell_is_built_and_keyed_without_torch():
     code = (
         "import sys; from hydra import compose, initialize_config_module\n"
-        "from fastdiff_benchmarks.sweep import settings_of; from fastdiff.settings import cell_of\n"
+        "from fastdiff_benchmarks.entry import settings_of; from fastdiff.settings import cell_of\n"
         "with initialize_config_module('fastdiff_conf', version_base='1.3'):\n"
         "    cell_of(settings_of(compose('config', overrides=['device=cpu']))).key\n"
         "assert 'torch' not in sys.modules"

@@ -1,9 +1,11 @@
 """The ledger as tables: one row a cell, every knob, every quality value under its protocol's name."""
 
+import math
+
 import pandas as pd
 
 from ..records import Ledger
-from ..statistics import difference
+from ..statistics import Estimate, difference
 
 # What a cell is, in the order people read it; W&B's config.
 KNOBS = [
@@ -53,17 +55,36 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
     """All cells of the ledger, or those of `keys` in their order, with speed-up and change against the plain sampler.
 
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
-    of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words.
+    of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words. The cells
+    compared with are looked for in the whole ledger.
     """
-    keys = [record["key"] for record in ledger.all("quality")] if keys is None else keys
-    records = [record for key in keys if (record := ledger.read("quality", key))]
-    if not records:
+    records = {record["key"]: record for record in ledger.all("quality")}
+    if keys is None:
+        keys = list(records)
+    wanted = [key for key in keys if key in records]
+    if not wanted:
         return pd.DataFrame(columns=["key", *KNOBS])
-    frame = pd.DataFrame([row(record, ledger.read("speed", record["speed_key"])) for record in records])
-    knobs = [knob for knob in KNOBS if knob in frame]
-    frame = frame[["key", *knobs, *(name for name in frame if name not in knobs and name != "key")]]
-    frame["speedup"] = [_speedup(line, frame) for _, line in frame.iterrows()]
-    return frame.join(pd.DataFrame([_change(line, frame, ledger) for _, line in frame.iterrows()], index=frame.index))
+    every = pd.DataFrame([row(record, ledger.read("speed", record["speed_key"])) for record in records.values()])
+    every = every[["key", *KNOBS, *(name for name in every if name not in KNOBS and name != "key")]]
+    frame = every.set_index("key", drop=False).loc[wanted].reset_index(drop=True).dropna(axis=1, how="all")
+    frame = frame.reindex(columns=[name for name in every if name in frame or name in KNOBS])
+    frame["speedup"] = pd.Series([_speedup(line, every) for _, line in frame.iterrows()], dtype=float)
+    return frame.join(pd.DataFrame([_change(line, every, ledger) for _, line in frame.iterrows()]))
+
+
+def plain(frame: pd.DataFrame) -> pd.Series:
+    """Which cells run no method at all: small variance, every factor 1, no caching."""
+    untouched = (frame["rho_bottom"] == 1) & (frame["rho_top"] == 1) & (frame["interval"] == 1)
+    return untouched & (frame["variance"] == "small")
+
+
+def compare(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Estimate:
+    """one - other in a quality column, paired by noise, with its 95 % interval; where none is known se is nan."""
+    psi = [ledger.influence(line["key"]).get(column.partition("[")[0]) for line in (one, other)]
+    if any(values is None for values in psi):
+        change = float(one[column] - other[column])
+        return Estimate(change, math.nan, change, change)
+    return difference(one[column], other[column], *psi, paired=True)
 
 
 def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
@@ -85,24 +106,17 @@ def _speedup(line: pd.Series, frame: pd.DataFrame) -> float | None:
 
 
 def _change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
-    """Paired difference of the first quality value to the plain sampler's: same noise, image by image."""
-    plain = (
-        (frame["variance"] == "small") & (frame["rho_bottom"] == 1) & (frame["rho_top"] == 1) & (frame["interval"] == 1)
-    )
-    base = frame[_same(frame, line, _SETTING) & plain]
-    columns = [name for name in quality_columns(frame) if not pd.isna(line[name])]
-    if base.empty or not columns or base["key"].iloc[0] == line["key"]:
-        return {"change": None, "change.low": None, "change.high": None, "verdict": "plain" if len(base) else None}
-    other = base.iloc[0]
-    psi = [ledger.influence(key) for key in (line["key"], other["key"])]
-    if any("fid" not in values for values in psi):
-        return {
-            "change": line[columns[0]] - other[columns[0]],
-            "change.low": None,
-            "change.high": None,
-            "verdict": None,
-        }
-    found = difference(line[columns[0]], other[columns[0]], psi[0]["fid"], psi[1]["fid"], paired=True)
+    """The line against the plain cell of its setting, in its first quality value."""
+    nothing = {"change": math.nan, "change.low": math.nan, "change.high": math.nan, "verdict": None}
+    base = frame[_same(frame, line, _SETTING) & plain(frame)]
+    columns = [name for name in quality_columns(frame) if not pd.isna(line.get(name))]
+    if base.empty or not columns:
+        return nothing
+    if base["key"].iloc[0] == line["key"]:
+        return nothing | {"verdict": "plain"}
+    found = compare(ledger, columns[0], line, base.iloc[0])
+    if math.isnan(found.se):
+        return nothing | {"change": found.value}
     verdict = "better" if found.high < 0 else "worse" if found.low > 0 else "indistinguishable"
     return {"change": found.value, "change.low": found.low, "change.high": found.high, "verdict": verdict}
 
@@ -111,7 +125,9 @@ def text(frame: pd.DataFrame) -> str:
     """The table people see in the terminal: what differs between cells, quality with its interval, speed, cost."""
     if frame.empty:
         return "no finished cell"
-    shown = {name: frame[name].map(str) for name in ("sampler", "steps", "rho_bottom", "interval")}
+    varying = [name for name in KNOBS[2:] if name not in _SETTING and frame[name].nunique() > 1 and name != "variance"]
+    shown = {name: frame[name].map(lambda value: f"{value:g}") for name in varying}
+    shown = {"sampler": frame["sampler"], "steps": frame["steps"].map(str)} | shown
     for column in [*quality_columns(frame), *quality_columns(frame, "is")]:
         ends = [frame.get(f"{column}.{end}", frame[column]) for end in ("low", "high")]
         shown[column] = [
@@ -119,12 +135,13 @@ def text(frame: pd.DataFrame) -> str:
             for value, low, high in zip(frame[column], *ends)
         ]
     shown["against plain"] = [
-        verdict if verdict == "plain" or pd.isna(change) else f"{change:+.2f} [{low:+.2f}, {high:+.2f}] {verdict}"
-        for change, low, high, verdict in zip(
-            frame["change"], frame["change.low"], frame["change.high"], frame["verdict"]
-        )
+        (verdict or "-") if pd.isna(change) else f"{change:+.2f} [{low:+.2f}, {high:+.2f}] {verdict or ''}"
+        for change, low, high, verdict in zip(*(frame[c] for c in ("change", "change.low", "change.high", "verdict")))
     ]
-    shown["images/s"] = frame["images_per_s"].map("{:.1f}".format)
-    shown["speedup"] = frame["speedup"].map("{:.2f}x".format)
-    shown["MMACs"] = (frame["macs"] / 1e6).map("{:.0f}".format)
+    for name, column, form in (
+        ("images/s", frame["images_per_s"], "{:.1f}"),
+        ("speedup", frame["speedup"], "{:.2f}x"),
+        ("MMACs", frame["macs"] / 1e6, "{:.0f}"),
+    ):
+        shown[name] = ["-" if pd.isna(value) else form.format(value) for value in column]
     return pd.DataFrame(shown).to_string(index=False)

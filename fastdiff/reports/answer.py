@@ -1,0 +1,108 @@
+"""What the report says in words: the headline answer, what the numbers mean, where they come from."""
+
+from collections.abc import Callable
+from html import escape
+
+import pandas as pd
+
+from ..statistics import Estimate
+from .figures import describe, front, rho
+from .html import ends, number, text_table
+from .tables import plain, quality_columns
+
+
+def sentence(line: pd.Series, column: str) -> str:
+    """A cell, its quality with its interval, and its speed."""
+    speed = f"{line['images_per_s']:.1f} images per second"
+    return f"{describe(line)}: {column.partition('[')[0]} {ends(line, column, abs(line[column]))} at {speed}"
+
+
+def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[..., Estimate]) -> str:
+    """The headline: the fastest cell with a method at work that loses nothing, and what fewer plain steps give.
+
+    frame: cells that may be compared. base: the baseline's row. compare(row, row) -> difference in column, paired.
+    """
+    if not plain(frame).any():
+        return _paragraphs("No plain sampler has been measured, so what is gained is open: <code>make bench</code>.")
+    methods = frame[(frame["interval"] > 1) | (frame.apply(rho, axis=1) != "1") | (frame["variance"] == "analytic")]
+    faster = methods[methods["images_per_s"] > base["images_per_s"]].sort_values("images_per_s", ascending=False)
+    kept = [line for _, line in faster.iterrows() if line["verdict"] != "worse" and not compare(line, base).low > 0]
+    winners, lowest = front(frame, column), frame.loc[frame[column].idxmin()]
+    last = f"{plain(winners).sum()} of the {len(winners)} cells on the Pareto front are plain samplers."
+    last += f" The lowest value is that of {sentence(lowest, column)}. All values here are <code>{column}</code>."
+    if not kept:
+        near = [f" The nearest is {sentence(line, column)}." for _, line in faster.sort_values(column).iterrows()][:1]
+        lede = f"<strong>Nothing measured here is faster than the baseline without being worse.</strong>{''.join(near)}"
+        return _paragraphs(f"{lede} The baseline is {sentence(base, column)}.", last)
+    best = kept[0]
+    gain, change = best["images_per_s"] / base["images_per_s"], compare(best, base)
+    loss = "at better quality" if change.high < 0 else f"with no loss to be seen in {base['n']:,} images"
+    lede = f"<strong>{gain:.2f} times the speed of the baseline, {loss}</strong>: {sentence(best, column)}."
+    lede += f" The baseline is {sentence(base, column)}; the paired difference is {_signed(change)}."
+    rule = "It is the fastest cell with a method at work that is worse neither than the plain sampler at its own steps"
+    rivals = frame[plain(frame) & (frame["images_per_s"] >= best["images_per_s"])].sort_values(column)
+    return _paragraphs(lede, _rivals(rivals, best, column, compare), f"{rule} nor than the baseline. {last}")
+
+
+def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callable[..., Estimate]) -> str:
+    """What plain sampling gives at the speed of the best cell."""
+    if rivals.empty:
+        return ("No plain sampler as fast has been measured, so whether fewer plain steps do as well is open:"
+                " <code>python benchmarks/run.py +grid=steps</code>.")  # fmt: skip
+    rival, change = rivals.iloc[0], compare(rivals.iloc[0], best)
+    known = f"{sentence(rival, column)}; the paired difference to it is {_signed(change)}."
+    if change.value <= 0:
+        return f"<strong>But fewer plain steps do as well</strong>: {known}"
+    if change.low <= 0:
+        return f"<strong>But fewer plain steps do as well, within the uncertainty</strong>: {known}"
+    return f"Fewer plain steps do not match it. The best plain cell at least as fast is {known}"
+
+
+def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
+    """What each number is, and what it is not."""
+    ours = " <code>mnist-classifier</code> is the embedded digit classifier: its values are no FID of Inception's."
+    verdicts = frame["verdict"].isin(["better", "worse", "indistinguishable"]).sum()
+    items = [
+        f"<code>{name}</code>: Fr\u00e9chet distance between the features of the generated and of the training images."
+        f" Lower is better.{ours if 'mnist-classifier' in name else ''}"
+        for name in quality_columns(frame)
+    ]
+    items += [f"<code>{name}</code>: inception score. Higher is better." for name in quality_columns(frame, "is")]
+    items += [
+        "Only values of the very same name compare. Brackets and whiskers are 95 % intervals from the influence of each"
+        " of the n images, with the training images taken as fixed.",
+        "<code>change</code>: the first value minus that of the plain sampler at the same steps, with its paired 95 %"
+        " interval: image i starts from the same noise in both. <code>verdict</code>: better or worse where that"
+        f" interval excludes 0. The {verdicts} verdicts are not corrected for multiple comparisons: of cells that"
+        " change nothing, one in twenty is called better or worse.",
+        "<code>images_per_s</code>: protocol <code>quick</code>, the median over batches generated anyway, on"
+        f" {escape(base['device'])} ({base['precision']}, batch {base['batch']}). It says nothing of other devices:"
+        " figures for a GPU come from a run on that GPU. <code>speedup</code>: over the same sampler, steps and"
+        " factors uncached.",
+        "<code>nfe</code>: network calls per image. <code>full_calls</code>: those that ran every rung."
+        " <code>MMACs</code>: million multiply-accumulates per image over the whole trajectory.",
+    ]
+    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+
+
+def environment(records: list[dict]) -> str:
+    """What the cells were made with; where they differ, each value with its number of cells."""
+    facts: dict[str, list[str]] = {}
+    for record in records:
+        made = record["made"]
+        commit = (made["git_commit"] or "none") + (" with uncommitted changes" if made["git_dirty"] else "")
+        found = {"device": record["device"], "precision": record["precision"], **made["versions"], "git commit": commit}
+        for name, value in (found | {"made on": made["made"][:10]}).items():
+            facts.setdefault(name, []).append(value)
+    counts = {name: [f"{v}: {values.count(v)} cells" for v in dict.fromkeys(values)] for name, values in facts.items()}
+    rows = [[name, "; ".join(c) if len(c) > 1 else facts[name][0]] for name, c in counts.items()]
+    return text_table(["what", "value"], rows, "environment")
+
+
+def _paragraphs(lede: str, *others: str) -> str:
+    return f'<p class="lede">{lede}</p>' + "".join(f"<p>{text}</p>" for text in others)
+
+
+def _signed(change: Estimate) -> str:
+    size = max(abs(change.low), abs(change.high))
+    return f"{number(change.value, size, '+')} [{number(change.low, size, '+')}, {number(change.high, size, '+')}]"
