@@ -114,7 +114,9 @@ class Denoiser:
         full_calls = self.deepcache.full_calls(calls, asked)
         branch = None if self.deepcache.off else self.deepcache.branch
         rungs, plan = self.unet.rungs, self.skip_tuning
-        scales = torch.tensor([plan.scales(rungs, full=full, branch=branch) for full in full_calls], device=self.device)
+        factors = [plan.scales(rungs, full=full, branch=branch) for full in full_calls]
+        exact = torch.promote_types(torch.float32, self._weight.dtype)
+        scales = torch.tensor(factors, device=self.device, dtype=exact)
         if self.guidance != 1:
             cond = torch.cat([cond, torch.full_like(cond, self.card.classes)])
         full, shallow = compiled(self.unet, branch, self.shape, self._weight.dtype)
@@ -128,7 +130,7 @@ class Denoiser:
             inputs = (x / self.prior_scale(sigma)).to(self._weight.dtype)
             if self.guidance != 1:
                 inputs = torch.cat([inputs, inputs])
-            c_noise = torch.full((len(inputs),), self.c_noise(sigma), device=x.device)
+            c_noise = torch.full((len(inputs),), self.c_noise(sigma), device=x.device, dtype=exact)
             if full_calls[at]:
                 out, trunk = full(inputs, c_noise, cond, scales[at])
             else:

@@ -115,9 +115,11 @@ def import_official(file: str, levels: np.ndarray) -> dict[float, Norm]:
     import torch
 
     path = locate(file)
+    rebuild = np.empty(0).__reduce__()[0]  # of module numpy.core in NumPy 1, numpy._core in 2: files come from both
+    names = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("_core", "core")]
     arrays = [np.ndarray, np.dtype, type(np.dtype("float32")), type(np.dtype("float64"))]
     try:
-        with torch.serialization.safe_globals([*arrays, np._core.multiarray._reconstruct]):
+        with torch.serialization.safe_globals([*arrays, *names]):
             values = np.asarray(torch.load(path, map_location="cpu", weights_only=True), dtype=np.float64)
     except Exception as error:  # each way of being damaged has an error of its own; what is wrong is the file
         raise ValueError(f"{path} is not a readable ms_eps file ({type(error).__name__}); it was not loaded") from error

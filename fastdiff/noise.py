@@ -58,5 +58,7 @@ def noise_of(seed: int, indices: Sequence[int], shape: tuple[int, ...], device="
     """The noise of images `indices` (their numbers, >= 0) under a seed in [0, 2**32)."""
     if not 0 <= seed <= _WORD:
         raise ValueError(f"seed is {seed}; it must be in 0 .. 2**32 - 1")
+    if min(indices, default=0) < 0:
+        raise ValueError(f"image {min(indices)} was asked for; images are numbered from 0")
     at = torch.as_tensor(indices, dtype=torch.int64).to(device)
     return lambda step: normals(seed, stream, at, step, tuple(shape))

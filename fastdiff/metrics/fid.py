@@ -20,12 +20,14 @@ class Moments(NamedTuple):
 def moments(features: np.ndarray) -> Moments:
     """features (N D) of any float type. Raises ValueError, naming the first bad image, on NaN or infinity."""
     features = np.asarray(features, dtype=np.float64)
+    if len(features) < 2:
+        raise ValueError(f"a covariance needs at least 2 images; {len(features)} was given")
     bad = ~np.isfinite(features).all(1)
     if bad.any():
         raise ValueError(
             f"the features of image {bad.argmax()} are NaN or infinite ({bad.sum()} of {len(features)} are)"
         )
-    return Moments(len(features), features.mean(0), np.cov(features, rowvar=False))
+    return Moments(len(features), features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
 
 
 def root(cov: np.ndarray) -> np.ndarray:

@@ -126,18 +126,13 @@ def text(frame: pd.DataFrame) -> str:
     if frame.empty:
         return "no finished cell"
     varying = [name for name in KNOBS[2:] if name not in _SETTING and frame[name].nunique() > 1 and name != "variance"]
-    shown = {name: frame[name].map(lambda value: f"{value:g}") for name in varying}
-    shown = {"sampler": frame["sampler"], "steps": frame["steps"].map(str)} | shown
+    shown = {"sampler": frame["sampler"], "steps": frame["steps"].map(str)}
+    shown |= {name: ["-" if pd.isna(value) else f"{value:g}" for value in frame[name]] for name in varying}
     for column in [*quality_columns(frame), *quality_columns(frame, "is")]:
-        ends = [frame.get(f"{column}.{end}", frame[column]) for end in ("low", "high")]
-        shown[column] = [
-            f"{value:.2f}" + ("" if pd.isna(low) or low == value else f" [{low:.2f}, {high:.2f}]")
-            for value, low, high in zip(frame[column], *ends)
-        ]
-    shown["against plain"] = [
-        (verdict or "-") if pd.isna(change) else f"{change:+.2f} [{low:+.2f}, {high:+.2f}] {verdict or ''}"
-        for change, low, high, verdict in zip(*(frame[c] for c in ("change", "change.low", "change.high", "verdict")))
-    ]
+        shown[column] = _with_intervals(frame, column, ".2f")
+    verdicts = ["" if pd.isna(verdict) else verdict for verdict in frame["verdict"]]
+    changes = _with_intervals(frame, "change", "+.2f")
+    shown["against plain"] = [f"{change} {verdict}".strip() or "-" for change, verdict in zip(changes, verdicts)]
     for name, column, form in (
         ("images/s", frame["images_per_s"], "{:.1f}"),
         ("speedup", frame["speedup"], "{:.2f}x"),
@@ -145,3 +140,13 @@ def text(frame: pd.DataFrame) -> str:
     ):
         shown[name] = ["-" if pd.isna(value) else form.format(value) for value in column]
     return pd.DataFrame(shown).to_string(index=False)
+
+
+def _with_intervals(frame: pd.DataFrame, column: str, form: str) -> list[str]:
+    """`value [low, high]` of each row, as much of it as there is."""
+    unknown = pd.Series(math.nan, index=frame.index)
+    ends = (frame.get(f"{column}.{end}", unknown) for end in ("low", "high"))
+    return [
+        "" if pd.isna(value) else f"{value:{form}}" + ("" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]")
+        for value, low, high in zip(frame[column], *ends)
+    ]

@@ -1,0 +1,90 @@
+"""Counted once on meta tensors, true of every trajectory that really runs."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastdiff.denoise import Denoiser
+from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.profiling import Cost, call_cost, trajectory_cost
+from fastdiff.samplers import DDIM
+from fastdiff.unets import build, walk
+
+SHAPE = (1, 8, 8)
+
+
+@pytest.fixture
+def cost(make_card):
+    """cost(branch=None) -> what fastdiff says a call of the small network costs."""
+    return lambda branch=None: call_cost("native", make_card().arch, SHAPE, branch, labels=True)
+
+
+def counted(run) -> Cost:
+    """FLOPs of a real CPU run, halved. Fused attention has no formula on a CPU, its math form has."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    flops = counter.get_flop_counts()["Global"]
+    return Cost(sum(flops.values()) // 2, flops[torch.ops.aten.convolution] // 2)
+
+
+def sampled(denoiser, steps=7, **knobs) -> Cost:
+    noise = torch.zeros(1, *SHAPE)
+    return counted(lambda: DDIM(steps, **knobs)(denoiser, lambda i: noise, torch.tensor([0])))
+
+
+def test_a_trajectory_costs_its_calls(random_unet, make_card, cost):
+    full = cost()
+    assert 0 < full.conv_macs < full.macs
+    assert sampled(Denoiser(random_unet, make_card())) == full * 7
+    assert trajectory_cost(full, full, [True] * 7) == full * 7
+
+
+def test_noise_and_skip_tuning_cost_nothing(random_unet, make_card, cost):
+    assert sampled(Denoiser(random_unet, make_card(), SkipTuning(0.5)), eta=1.0) == cost() * 7
+
+
+@pytest.mark.parametrize("interval", [2, 3, 7])
+@pytest.mark.parametrize("branch", [1, 2, 4, 6])
+def test_a_cached_trajectory_costs_its_full_and_its_shallow_calls(random_unet, make_card, cost, interval, branch):
+    plan = DeepCache(interval, branch)
+    found = sampled(Denoiser(random_unet, make_card(), deepcache=plan))
+    assert found == trajectory_cost(cost(), cost(branch), plan.full_calls(7))
+
+
+def test_calls_beyond_the_steps_asked_for_cost_as_shallow_ones(random_unet, make_card, cost):
+    found = sampled(Denoiser(random_unet, make_card(), deepcache=DeepCache(5, 2)), steps=15, spacing="stride")
+    assert found == cost() * 3 + cost(2) * 13
+
+
+def test_guidance_costs_every_call_twice(random_unet, make_card, cost):
+    found = sampled(Denoiser(random_unet, make_card(), deepcache=DeepCache(3, 2), guidance=2.0))
+    assert found == trajectory_cost(cost(), cost(2), DeepCache(3).full_calls(7)) * 2
+
+
+def test_a_deeper_branch_costs_more_and_the_deepest_less_than_a_full_call_by_the_bottleneck(random_unet, cost):
+    costs = [cost(branch) for branch in range(1, 7)]
+    assert [shallow.macs for shallow in costs] == sorted({shallow.macs for shallow in costs})
+    h, emb = torch.zeros(1, 16, 4, 4), torch.zeros(1, 64)
+    bottleneck = counted(lambda: random_unet.mid(h, emb))
+    assert costs[-1] + bottleneck == cost()
+
+
+def test_cost_is_per_image(random_unet, cost):
+    x, c_noise, cond = torch.zeros(5, *SHAPE), torch.ones(5), torch.zeros(5, dtype=torch.int64)
+    found = counted(lambda: walk(random_unet, x, c_noise, cond, torch.ones(6)))
+    assert found == cost() * 5
+
+
+def test_convolutions_are_counted_by_the_textbook_formula():
+    """A single level without attention: C_out H W (C_in k^2) for each convolution, C_in C_out for each linear layer."""
+    arch = dict(size=8, in_channels=1, channels=8, multipliers=(1,), blocks=1, attention=(), classes=0)
+    shapes = {
+        name: weight.shape for name, weight in build("native", arch).named_parameters() if name.endswith("weight")
+    }
+    conv = sum(64 * shape.numel() for shape in shapes.values() if len(shape) == 4)
+    linear = sum(shape.numel() for shape in shapes.values() if len(shape) == 2)
+    found = call_cost("native", arch, SHAPE)
+    attention = found.macs - conv - linear  # the first bottleneck block always attends: q k' and a v over 64 pixels
+    assert found.conv_macs == conv
+    assert attention == 2 * 64 * 64 * 8
