@@ -6,7 +6,7 @@ import sys
 COMMANDS = {
     "run": "measure one cell, or a sweep: fastdiff run +grid=default",
     "gamma": "estimate, print, import or export score norms for Analytic-DPM",
-    "speed": "time one cell against its uncached and plain rivals",
+    "speed": "time caching intervals in turns, beside what their operations promise",
     "report": "tables, figures and a page from what has been measured",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",

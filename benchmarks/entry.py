@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
@@ -19,10 +20,14 @@ def entry(config_name: str) -> Callable:
     Exit code 2 and one sentence for unknown knobs, names and files, and for values that make no sense.
     """
 
+    root = str(files("fastdiff_conf") / f"{config_name}.yaml")
+
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], object]:
         @functools.wraps(task)
         def careful(cfg: DictConfig):
             try:
+                known = OmegaConf.load(str(files("fastdiff_conf") / "config.yaml")), OmegaConf.load(root)
+                refuse_unknown(cfg, {str(name) for conf in known for name in conf} | set(GROUPS) | {"tracker"})
                 return task(cfg)
             except (ValueError, OSError, OmegaConfBaseException) as error:
                 refuse(error)
@@ -33,7 +38,7 @@ def entry(config_name: str) -> Callable:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
             try:
                 return run()
-            except (HydraException, OmegaConfBaseException) as error:
+            except (HydraException, OmegaConfBaseException, ValueError) as error:
                 refuse(error)
 
         return main
@@ -44,6 +49,14 @@ def entry(config_name: str) -> Callable:
 def settings_of(cfg: DictConfig) -> dict:
     """The groups a cell is made of, as plain dicts."""
     return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
+
+
+def refuse_unknown(cfg: DictConfig, known: set[str]) -> None:
+    """Hydra accepts +nosuch=1; what is a typo must not be taken for a setting."""
+    for name in cfg:
+        if name not in known:
+            menu = ", ".join(sorted(known - {"defaults", "hydra"}))
+            raise ValueError(f"the settings have no knob '{name}'; known: {menu}")
 
 
 def refuse(error: Exception):

@@ -39,10 +39,11 @@ def main(cfg: DictConfig) -> None:
     for sigma in sigmas if len(sigmas) <= 50 else sigmas[:: len(sigmas) // 25]:
         cov = min(max(sigma**2 * (1 - norms[sigma].eps_ms), 0), denoiser.cov_max)
         print(f"{index[sigma]:>5} {sigma:>10.5g} {norms[sigma].eps_ms:>10.6f} {norms[sigma].se:>10.2g} {cov:>10.4g}")
-    above = sum(norms[sigma].eps_ms > 1 for sigma in sigmas)
-    print(
-        f"{len(sigmas)} levels; eps_ms above 1 (network error, variance clipped to its lower bound) at {above} of them"
-    )
+    raw = [sigma**2 * (1 - norms[sigma].eps_ms) for sigma in sigmas]
+    low, high = sum(cov <= 0 for cov in raw), sum(cov >= denoiser.cov_max for cov in raw)
+    near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)
+    print(f"{len(sigmas)} levels; cov_x0 is clipped to 0 at {low} and to {denoiser.cov_max:g} at {high} of them")
+    print(f"at {near} of them eps_ms is within two standard errors of 1: more accelerator.analytic.images would tell")
     if cfg.export:
         export_official(norms, denoiser.levels, Path(cfg.export))
         print(f"official ms_eps file written to {cfg.export}")

@@ -9,6 +9,8 @@ What is already in the ledger is not measured again; force=true measures it anew
 import sys
 from dataclasses import dataclass
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fastdiff_benchmarks.entry import entry, settings_of
@@ -26,7 +28,7 @@ class Result:
 def measure(cfg: DictConfig) -> Result:
     from tqdm import tqdm
 
-    from fastdiff.bench import run_cell
+    from fastdiff.bench import run_cell, speed_key
     from fastdiff.cell import build
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
@@ -38,13 +40,12 @@ def measure(cfg: DictConfig) -> Result:
         f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
         f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, interval {cell.deepcache.interval}"
     )
-    with tqdm(
-        total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=1 if cfg.grid else 0
-    ) as bar:
+    below = 0 if HydraConfig.get().mode == RunMode.RUN else 1  # a sweep has a bar of its own
+    with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=below) as bar:
         outcome = run_cell(cell, ledger, settings, cfg.force, lambda done: bar.update(done - bar.n))
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
-    speed = ledger.read("speed", outcome.record["speed_key"])
+    speed = ledger.read("speed", speed_key(cell))
     if tracker.name != "none" and not outcome.reused:
         show(tracker, ledger, cell, outcome.record, speed, cfg.grid)
     values = [f"{name} {number(value)}" for name, value in outcome.record["values"].items()]
@@ -70,9 +71,6 @@ def show(tracker, ledger, cell, record, speed, grid) -> None:
 
 @entry("config")
 def main(cfg: DictConfig) -> Result:
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     result = measure(cfg)
     if HydraConfig.get().mode == RunMode.RUN:
         print(result.line)

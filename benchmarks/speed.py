@@ -18,11 +18,14 @@ def main(cfg: DictConfig) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from fastdiff.bench import costs, load_denoiser
+    from fastdiff.bench import costs, labels_of, load_denoiser
+    from fastdiff.data import load
     from fastdiff.generate import generate
     from fastdiff.plans import DeepCache
     from fastdiff.settings import cell_of, device_name
 
+    if cfg.rounds < 1:
+        raise ValueError(f"rounds is {cfg.rounds}; at least 1 is needed")
     cell = cell_of(settings_of(cfg))
     if cell.analytic:  # the variance costs nothing in the loop, and its norms need not be had
         cell = dataclasses.replace(cell, sampler=dataclasses.replace(cell.sampler, variance="small"))
@@ -31,10 +34,10 @@ def main(cfg: DictConfig) -> None:
         for i in dict.fromkeys([1, *cfg.intervals])
     ]
     seconds = [[] for _ in arms]
-    images = np.arange(cell.device.batch)
+    images, labels = np.arange(cell.device.batch), labels_of(cell, load(cell.data)[0])
     for _ in tqdm(range(cfg.rounds + 1), desc="rounds"):
         for arm, spent in zip(arms, seconds):
-            (batch,) = generate(load_denoiser(arm), arm.sampler, 0, images, None, None, arm.device.batch)
+            (batch,) = generate(load_denoiser(arm), arm.sampler, 0, images, labels, None, arm.device.batch)
             spent.append(batch.seconds)
     medians = [float(np.median(spent[1:])) for spent in seconds]  # the first round warms up
     rows = [

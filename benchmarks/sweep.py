@@ -20,9 +20,9 @@ SHALLOW = 0.45  # of a full call's time; for the estimate alone
 
 
 def units(cell: Cell) -> float:
-    """Work of one image in full calls."""
+    """Work of one image in full calls; guidance doubles each."""
     calls = cell.deepcache.full_calls(cell.sampler.calls(cell.model), cell.sampler.steps)
-    return sum(1 if full else SHALLOW for full in calls)
+    return sum(1 if full else SHALLOW for full in calls) * (1 if cell.guidance == 1 else 2)
 
 
 def work(cell: Cell) -> float:
@@ -49,7 +49,8 @@ def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
 
     sampler = dataclasses.replace(cell.sampler, steps=4, variance="small")
     images = np.arange(2 * cell.device.batch)
-    batches = list(generate(load_denoiser(cell).uncached(), sampler, 0, images, None, None, cell.device.batch))
+    denoiser = dataclasses.replace(load_denoiser(cell).uncached(), guidance=1.0)
+    batches = list(generate(denoiser, sampler, 0, images, None, None, cell.device.batch))
     return cell.device.batch * 4 / batches[-1].seconds
 
 
@@ -59,10 +60,15 @@ class SweepProgress(Callback):
     def __init__(self):
         self.cells, self.bar, self.failures, self.begun = [], None, {}, time.perf_counter()
 
+    def __getstate__(self) -> dict:
+        """What goes to other processes with a launcher: all but the bar, which is this process's."""
+        return {**vars(self), "bar": None}
+
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
         if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
             return  # another sweeper finds its points on the way
         try:
+            one_grid(config.hydra.overrides.task)
             self.cells = [cell_of(settings_of(cfg)) for cfg in points(config)]
         except (ValueError, OSError) as error:
             refuse(error)
@@ -78,8 +84,11 @@ class SweepProgress(Callback):
         self.todo = {cell.key: work(cell) for cell in todo}
         if todo:
             total = sum(self.todo.values())
-            minutes = total / calls_per_second(list(distinct.values()), self.ledger) / 60
-            print(f"estimate: {minutes:.1f} minutes ({total:,.0f} full network calls)", flush=True)
+            try:
+                minutes = total / calls_per_second(todo, self.ledger) / 60
+                print(f"estimate: {minutes:.1f} minutes ({total:,.0f} full network calls)", flush=True)
+            except Exception as error:  # the cell will say the same in its record; the others can still run
+                print(f"no estimate: the first cell cannot run ({' '.join(str(error).split())})", file=sys.stderr)
             form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
             self.bar = tqdm(total=total, desc=self.name, bar_format=form, smoothing=0)
 
@@ -113,6 +122,14 @@ class SweepProgress(Callback):
             for key, reason in failures.items():
                 print(f"  {key}  {reason}", file=sys.stderr)
             sys.exit(1)
+
+
+def one_grid(overrides: list[str]) -> None:
+    """A list of grids would run one point of each, silently."""
+    for override in overrides:
+        name, _, value = override.partition("=")
+        if name.lstrip("+") == "grid" and "," in value:
+            raise ValueError(f"one grid at a time: {value} are several; run them one after the other (make bench-all)")
 
 
 def points(config: DictConfig) -> list[DictConfig]:

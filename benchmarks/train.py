@@ -7,6 +7,7 @@ A killed run goes on where its last state was saved. Settings by Hydra overrides
 import copy
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fastdiff_benchmarks.entry import entry
@@ -23,7 +24,13 @@ def main(cfg: DictConfig) -> None:
 
     card = build(DataCard, OmegaConf.to_container(cfg.data, resolve=True), "data").resolved()
     train, held_out = load(card)
-    facts = {"command": "make train", "seed": cfg.seed, "data": card.name, "data_sha256": card.sha256}
+    given = " ".join(HydraConfig.get().overrides.task)
+    facts = {
+        "command": f'make train ARGS="{given}"' if given else "make train",
+        "seed": cfg.seed,
+        "data": card.name,
+        "data_sha256": card.sha256,
+    }
     facts |= {"torch": torch.__version__, "licence": "Apache-2.0", "held_out_images": len(held_out)}
     train_network(cfg, card, train, held_out, facts)
     train_classifier(cfg, card, train, held_out, facts)
@@ -55,9 +62,13 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
     optimiser = torch.optim.AdamW(network.parameters(), lr=cfg.lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda i: min(1, (i + 1) / 100) * (1 - i / cfg.steps))
     parts = {"network": network, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    recipe = {name: cfg[name] for name in ("seed", "steps", "batch", "lr", "ema", "label_dropout")}
+    recipe |= {"schedule": OmegaConf.to_container(cfg.schedule), "arch": arch, "data_sha256": card.sha256}
     draw, begun, state = torch.Generator().manual_seed(cfg.seed), 0, Path(cfg.state) / "state.pt"
     if state.exists():
         saved = torch.load(state, weights_only=True)
+        if saved.get("recipe") != recipe:
+            raise ValueError(f"{state} is of a run with other settings; delete it, or choose another folder: state=...")
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         draw.set_state(saved["draw"])
@@ -66,6 +77,7 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
 
     def save(step: int) -> None:
         saved = {name: part.state_dict() for name, part in parts.items()} | {"step": step, "draw": draw.get_state()}
+        saved["recipe"] = recipe
         write(state, lambda file: torch.save(saved, file))
 
     bar, smooth = tqdm(range(begun, cfg.steps), initial=begun, total=cfg.steps, desc="diffusion", mininterval=5), None
@@ -92,9 +104,8 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
     losses = held_out_losses(
         averaged.eval(), levels, *tensors(held_out, *card.value_range), draw.manual_seed(cfg.seed + 1)
     )
-    recipe = {name: cfg[name] for name in ("steps", "batch", "lr", "ema", "label_dropout")}
-    recipe |= {"schedule": OmegaConf.to_container(cfg.schedule), "arch": arch, "held_out_eps_mse_per_n": losses}
-    digest = write_checkpoint(Path(cfg.out) / "mnist_unet.safetensors", averaged, facts | recipe)
+    facts = facts | recipe | {"held_out_eps_mse_per_n": losses}
+    digest = write_checkpoint(Path(cfg.out) / "mnist_unet.safetensors", averaged, facts)
     print(f"diffusion network: held-out loss per noise level {losses}; sha256 {digest}")
 
 

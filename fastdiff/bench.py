@@ -4,17 +4,18 @@ torch and all that needs it are imported on the way, so that a cell which is alr
 """
 
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from .cell import Cell, key
+from .cell import BLOCK, Cell, key
 from .data import load
 from .metrics import build_extractor
 from .norms import norms_note, score_covariances
-from .records import BLOCK, Ledger, provenance
+from .records import Ledger, provenance
 from .scoring import reference_moments, score
 from .settings import device_name
 
@@ -63,7 +64,7 @@ def run_cell(
     except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
         record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
-        record |= {"settings": settings, "made": provenance()}
+        record |= {"settings": settings, "made": provenance(), "traceback": traceback.format_exc()}
         with suppress(OSError):  # a full disk may be the reason
             ledger.write("failed", cell.key, record)
         return Outcome(cell.key, "failed", False, record)
@@ -83,7 +84,7 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> 
     with phase("load"):
         images = shared("images", cell.data.identity(), lambda: load(cell.data)[0])
         denoiser, labels = load_denoiser(cell), labels_of(cell, images)
-        scorer = [cell.metrics.identity(), cell.device.name]
+        scorer = [cell.metrics.extractor_identity(), cell.device.name]
         extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
         reference = shared(
             "reference",
@@ -101,6 +102,8 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
     speed = measure_speed(cell, sample, seconds)
     ledger.write("speed", speed["key"], speed | machine)
+    if (known := ledger.read("quality", cell.key)) is not None:  # only the speed of this machine was missing
+        return known
     record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
     record |= {"values": values, "cost": costs(cell, denoiser), "score_norms": norms_note(cell), "seconds": spent}
     record |= {"speed_key": speed["key"], "uint8": "rounded half to even", **machine}
@@ -110,17 +113,14 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> 
 
 def load_denoiser(cell: Cell):
     """The cell's network with its plans; the network itself is shared between cells."""
+    import torch
+
     from .denoise import Denoiser, load_unet
 
-    def make():
-        import torch
-
-        if cell.device.threads:
-            torch.set_num_threads(cell.device.threads)
-        return load_unet(cell.model, cell.device.name, cell.device.precision)
-
-    device = [cell.device.name, cell.device.precision, cell.device.threads]
-    unet = shared("unet", [cell.model.identity(), *device], make)
+    usual = shared("threads", None, torch.get_num_threads)
+    torch.set_num_threads(cell.device.threads or usual)
+    where = cell.device.name, cell.device.precision
+    unet = shared("unet", [cell.model.identity(), *where], lambda: load_unet(cell.model, *where))
     return Denoiser(unet, cell.model, cell.skip_tuning, cell.deepcache, cell.guidance, cell.data.value_range)
 
 
@@ -147,7 +147,7 @@ def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] 
 
 def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable) -> tuple:
     """Features (n D), probabilities (n classes), and the seconds of the full batches that had to be generated."""
-    generation, scorer = key(cell.generation()), key(cell.metrics.identity())
+    generation, scorer = key(cell.generation()), key(cell.metrics.extractor_identity())
     found, seconds, n = [], [], cell.budget.n
     for index in range(-(-n // BLOCK)):
         first, count = index * BLOCK, min(BLOCK, n - index * BLOCK)

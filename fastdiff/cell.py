@@ -6,12 +6,14 @@ so that a knob added later changes no old key. `NUMERICS` is raised whenever a c
 
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 NUMERICS = 1
+BLOCK = 250  # consecutive seeds that are generated and kept together
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Budget:
     def __post_init__(self):
         if self.n < 2:
             raise ValueError(f"budget.n is {self.n}; at least 2 images are needed")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"budget.seed is {self.seed}; it must be in 0 .. 2**32 - 1")
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,12 @@ class Device:
     def __post_init__(self):
         if self.precision not in ("bfloat16", "float32"):
             raise ValueError(f"precision '{self.precision}' is not one of: auto, bfloat16, float32")
-        if self.batch < 1:
-            raise ValueError(f"device.batch is {self.batch}; at least 1 image per call is needed")
+        if not 1 <= self.batch <= BLOCK:
+            raise ValueError(
+                f"device.batch is {self.batch}; 1 .. {BLOCK} images per call are possible (a block has {BLOCK})"
+            )
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"device.threads is {self.threads}; at least 1 is needed (null = torch's choice)")
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,8 @@ def build(cls, settings: dict, where: str):
     `where` is the group's dotted name, for the message. Numbers are coerced to the field's type, so that 1 and 1.0
     are one value and one key.
     """
+    if not isinstance(settings, dict):
+        raise ValueError(f"{where} is {settings!r}; a group of knobs is needed")
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in fields(cls)}
     for name in settings:
@@ -127,10 +137,10 @@ def build(cls, settings: dict, where: str):
     ]
     if missing:
         raise ValueError(f"{where} needs a value for: {', '.join(missing)}")
-    return cls(**{name: _coerced(value, hints[name], f"{where}.{name}") for name, value in settings.items()})
+    return cls(**{name: coerced(value, hints[name], f"{where}.{name}") for name, value in settings.items()})
 
 
-def _coerced(value, hint, where: str):
+def coerced(value, hint, where: str):
     if is_dataclass(hint):
         return build(hint, value, where)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
@@ -139,7 +149,7 @@ def _coerced(value, hint, where: str):
     kind = typing.get_origin(kinds[0]) or kinds[0]
     if kind is tuple and isinstance(value, (list, tuple)):
         return tuple(value)
-    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)

@@ -34,6 +34,8 @@ class DataCard:
     def __post_init__(self):
         if self.kind not in ("folder", "npz"):
             raise ValueError(f"data kind '{self.kind}' is not one of: folder, npz")
+        if len(self.value_range) != 2:
+            raise ValueError(f"data value_range {list(self.value_range)} needs two numbers, of pixel 0 and 255")
         low, high = self.value_range
         if not low < high:
             raise ValueError(f"data value_range [{low}, {high}] must ascend")

@@ -24,9 +24,11 @@ def score_norms(cell: Cell, ledger: Ledger, denoiser, images, sigmas: list[float
     path = ledger.path("norms", key(identity))
     store = read_store(path)
     missing = [sigma for sigma in sigmas if sigma not in store]
-    if missing:
-        write_store(path, identity, estimate(denoiser, images, missing, cell.score_norms, cell.device.batch, progress))
-    return read_store(path)
+    if not missing:
+        return store
+    found = estimate(denoiser, images, missing, cell.score_norms, cell.device.batch, progress)
+    write_store(path, identity, found)  # another process may have written in between: what was found is kept by hand
+    return {**store, **found}
 
 
 def norms_identity(cell: Cell) -> dict:
@@ -39,5 +41,7 @@ def norms_note(cell: Cell) -> dict | None:
     if not cell.analytic:
         return None
     note = {"estimator": "eps_ms", **canonical(cell.score_norms), "skip_tuning": canonical(cell.skip_tuning)}
+    if cell.score_norms.file is not None:
+        return note | {"warning": "norms of a file: of which network, only the file's origin tells"}
     note["cache"] = "none" if cell.deepcache.off else "norms of the uncached network"
     return note | ({"warning": "norms of a guided network: outside the theory"} if cell.guidance != 1 else {})

@@ -15,7 +15,6 @@ import numpy as np
 from . import __version__
 from .files import read_json, read_npz, write_json, write_npz
 
-BLOCK = 250  # consecutive seeds
 SAMPLES = 64  # images of block 0 kept for looking at
 
 
@@ -113,4 +112,7 @@ def _git() -> dict:
     tracked = git("ls-files", "--error-unmatch", "records.py")
     if tracked is None:
         return {"git_commit": None, "git_dirty": None}
-    return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain", "--", str(here)))}
+    return {
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+    }

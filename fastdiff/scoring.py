@@ -11,7 +11,7 @@ from .statistics import estimate, frechet_influence, inception_score_influence
 
 def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments:
     """Moments of the training images' features, computed once for each data and extractor."""
-    identity = {"data": cell.data.identity(), "extractor": cell.metrics.identity()}
+    identity = {"data": cell.data.identity(), "extractor": cell.metrics.extractor_identity()}
     path = ledger.path("reference", key(identity), ".npz")
     if path.exists():
         return Moments(**read_npz(path))

@@ -6,7 +6,7 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from .cell import Budget, Cell, Device, build
+from .cell import Budget, Cell, Device, build, coerced
 from .data import DataCard
 from .gamma import ScoreNorms
 from .metrics import MetricsCard
@@ -26,6 +26,9 @@ def cell_of(conf: dict) -> Cell:
     missing = [group for group in GROUPS if group not in conf]
     if missing:
         raise ValueError(f"the settings have no group: {', '.join(missing)}")
+    for group in GROUPS:
+        if group != "guidance" and not isinstance(conf[group], dict):
+            raise ValueError(f"{group} is {conf[group]!r}; a member of its group in conf/{group} is needed")
     plans = conf["accelerator"]
     for name in plans:
         if name not in ("analytic", "deepcache", "name", "skip_tuning"):
@@ -36,6 +39,9 @@ def cell_of(conf: dict) -> Cell:
     if (data.channels, data.size, data.size) != tuple(model.shape):
         raise ValueError(f"model '{model.name}' makes images {tuple(model.shape)}, but data '{data.name}' has"
                          f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip
+    budget = build(Budget, _unnamed(conf["budget"]), "budget")
+    if metrics.kind == "classifier" and budget.n < metrics.is_splits:
+        raise ValueError(f"budget.n is {budget.n}; metrics.is_splits={metrics.is_splits} needs at least as many images")
     sampler = build(DDIM, _unnamed(conf["sampler"]), "sampler")
     sampler.sigmas(model)  # refuses steps that the network's noise levels cannot give
     return Cell(
@@ -46,9 +52,9 @@ def cell_of(conf: dict) -> Cell:
         deepcache=build(DeepCache, plans["deepcache"], "accelerator.deepcache"),
         score_norms=build(ScoreNorms, plans["analytic"], "accelerator.analytic"),
         metrics=metrics,
-        budget=build(Budget, _unnamed(conf["budget"]), "budget"),
+        budget=budget,
         device=resolved_device(conf["device"]),
-        guidance=float(conf["guidance"]),
+        guidance=coerced(conf["guidance"], float, "guidance"),
     )
 
 
@@ -81,7 +87,7 @@ def resolved_device(settings: dict) -> Device:
     elif kind == "cuda" and not _cuda():
         raise ValueError(f"device '{name}' was asked for, but torch finds no GPU; use device=cpu")
     if precision == "auto":
-        precision = "bfloat16" if name != "cpu" or _cpu_has_bfloat16() else "float32"
+        precision = "bfloat16" if (_cpu_has_bfloat16() if name == "cpu" else _gpu_has_bfloat16(name)) else "float32"
     return build(Device, {**settings, "name": name, "precision": precision}, "device")
 
 
@@ -103,6 +109,13 @@ def _cpuinfo(field: str) -> str:
 
 def _cpu_has_bfloat16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
+
+
+def _gpu_has_bfloat16(name: str) -> bool:
+    """From compute capability 8.0 (Ampere) on; older ones emulate it."""
+    import torch
+
+    return torch.cuda.get_device_capability(name) >= (8, 0)
 
 
 def device_name(device: Device) -> str:

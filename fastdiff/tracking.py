@@ -1,6 +1,7 @@
 """Weights & Biases as a view of the ledger: one run per cell. Nothing here can stop a measurement."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +29,9 @@ def track(
 ) -> str | None:
     """Write one cell as one W&B run: id = key, flat scalar config, summary metrics, a sample grid.
 
-    row: the cell's line of the table; `knobs` names the columns that are settings, the others become summary metrics.
-    samples uint8 (N C H W). A repeated cell updates its run. Returns what went wrong, or None.
+    row: the cell's line of the table; `knobs` names the columns that are settings, the others become summary metrics,
+    their names in the letters that W&B sorts and filters by. samples uint8 (N C H W). A repeated cell updates its run.
+    Returns what went wrong, or None.
     """
     if tracker.name == "none":
         return None
@@ -46,14 +48,18 @@ def _write(tracker, row, knobs, group, samples) -> None:
     import wandb
 
     config = {name: row[name] for name in knobs}
-    metrics = {name: value for name, value in row.items() if name not in knobs and isinstance(value, (int, float))}
+    metrics = {
+        re.sub(r"\W+", "_", name).strip("_"): value
+        for name, value in row.items()
+        if name not in knobs and isinstance(value, (int, float))
+    }
     with wandb.init(
         project=tracker.project, entity=tracker.entity, mode=tracker.mode, id=row["key"], resume="allow",
         group=group, name=f"{row['sampler']}-{row['steps']} {row['key'][:6]}", job_type="cell", config=config,
     ) as run:  # fmt: skip
         run.summary.update(metrics)
         if samples is not None:
-            run.log({"samples": wandb.Image(contact_sheet(samples))})
+            run.summary["samples"] = wandb.Image(contact_sheet(samples))
 
 
 def contact_sheet(samples: np.ndarray, columns: int = 8) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -136,6 +137,12 @@ def test_wrong_settings_stop_a_sweep_before_its_first_cell(tmp_path):
         (["sampler=plms"], "error: sampler 'plms' is not one of: analytic_ddim, analytic_ddpm, ddim,"),
         (["sampler.stepz=3"], "error: sampler has no knob 'stepz'; known: clip, eta,"),
         (["nosuch=3"], "error: the settings have no knob 'nosuch'; known: accelerator, budget,"),
+        (["+nosuch=3"], "error: the settings have no knob 'nosuch'; known: accelerator, budget,"),
+        (["+grid=smoke,steps", "-m"], "error: one grid at a time: smoke,steps are several"),
+        (["device.batch=500"], "error: device.batch is 500; 1 .. 250 images per call are possible"),
+        (["budget.n=5"], "error: budget.n is 5; metrics.is_splits=10 needs at least as many images"),
+        (["guidance=abc"], "error: guidance is 'abc'; float is needed"),
+        (["sampler=null"], "error: "),
         (["data=folder", "data.path=x"], "error: "),
     ],
 )
@@ -157,6 +164,26 @@ def test_weights_that_give_nan_fail_the_cell_and_name_the_first_bad_image(tmp_pa
         tmp_path / "runs", f"model.weights={tmp_path / 'nan.safetensors'}", "model.sha256=null", "sampler.steps=2"
     )
     assert done.returncode == 1 and "FAILED: image 0 is NaN or infinite (10 of its batch of 10 are)" in done.stdout
+
+
+def test_another_batch_size_adds_a_speed_record_and_leaves_the_quality_record(finished):
+    tuned = ["sampler.steps=5", "accelerator.skip_tuning.rho_bottom=0.8"]
+    before = {path: path.read_bytes() for path in (finished / "quality").iterdir()}
+    speeds = len(list((finished / "speed").iterdir()))
+    assert sweep(finished, *tuned, "device.batch=5").returncode == 0
+    assert {path: path.read_bytes() for path in (finished / "quality").iterdir()} == before
+    assert len(list((finished / "speed").iterdir())) == speeds + 1
+
+
+def test_the_sweep_s_view_can_be_sent_to_other_processes():
+    """Parallel launchers pickle Hydra's callbacks, in the middle of a sweep."""
+    from tqdm import tqdm
+
+    from fastdiff_benchmarks.sweep import SweepProgress
+
+    view = SweepProgress()
+    view.bar = tqdm(total=1, disable=True)
+    assert pickle.loads(pickle.dumps(view)).bar is None
 
 
 def test_forcing_measures_anew_and_gives_the_same_values(finished):

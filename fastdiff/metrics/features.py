@@ -13,8 +13,7 @@ class MetricsCard:
     """Which extractor stands behind the quality numbers.
 
     kind: `classifier` (a safetensors file with its architecture in `arch`) or `clean_fid` (clean-fid's Inception-v3 in
-    one of its modes). is_splits: splits of the Inception Score. fold: images are scored in this order-preserving
-    number at a time.
+    one of its modes). is_splits: splits of the Inception Score. batch: images per call of the extractor.
     """
 
     name: str
@@ -49,8 +48,13 @@ class MetricsCard:
         splits = [f"splits={self.is_splits}"] if metric == "is" else []
         return f"{metric}[{','.join([self.extractor, *splits, f'n={n}'])}]"
 
+    def extractor_identity(self) -> dict:
+        """What features depend on."""
+        return {"extractor": self.extractor, "sha256": self.sha256}
+
     def identity(self) -> dict:
-        return {"extractor": self.extractor, "sha256": self.sha256, "is_splits": self.is_splits}
+        """What quality values depend on."""
+        return self.extractor_identity() | {"is_splits": self.is_splits}
 
 
 class Features(NamedTuple):

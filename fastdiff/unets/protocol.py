@@ -64,7 +64,7 @@ def compiled(unet, branch, shape, dtype):
     """The full and the shallow function of a network: the one seam where graphs are made. Eager is its identity.
 
     full(x, c_noise, cond, scales) -> output, trunk; shallow(x, c_noise, cond, scales, trunk) -> output.
-    branch None: there is no shallow function. shape (B, C, H, W) and dtype of x name the static graphs a compiler
+    branch None: there is no shallow function. shape (C, H, W) and dtype of x name the static graphs a compiler
     makes; eager functions serve every shape.
     """
 
