@@ -76,7 +76,7 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         "<code>change</code>: the first value minus that of the plain sampler at the same steps, with its paired 95 %"
         " interval: image i starts from the same noise in both. <code>verdict</code>: better or worse where that"
         f" interval excludes 0. The {verdicts} verdicts are not corrected for multiple comparisons: of cells that"
-        " change nothing, one in twenty is called better or worse.",
+        " change nothing, up to one in twenty is called better or worse.",
         "<code>images_per_s</code>: protocol <code>quick</code>, the median over batches generated anyway, on"
         f" {escape(base['device'])} ({base['precision']}, batch {base['batch']}). It says nothing of other devices:"
         " figures for a GPU come from a run on that GPU. <code>speedup</code>: over the same sampler, steps and"
