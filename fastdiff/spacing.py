@@ -1,5 +1,9 @@
 """Where the solver steps lie among the N training levels: rules (N, steps) -> indices n, ascending, 1 <= n <= N."""
 
+import math
+
+import numpy as np
+
 
 def even(N: int, steps: int) -> list[int]:
     """Analytic-DPM, App. F.4: 1 .. N in equal strides, both ends hit (one step: N alone).
@@ -32,3 +36,34 @@ def indices(spacing: str, N: int, steps: int) -> list[int]:
     if not 1 <= steps <= N:
         raise ValueError(f"steps is {steps}; a network with {N} noise levels takes 1 .. {N}")
     return SPACINGS[spacing](N, steps)
+
+
+def optimal(levels: np.ndarray, eps_ms: np.ndarray, steps: int) -> list[int]:
+    """The trajectory of Analytic-DDPM with the best variational bound (Bao et al. 2022, eq. 14 and Cor. 4).
+
+    Least sum of log(1 - (1 - s^2 / t^2) eps_ms(t)) over steps from t to s, by dynamic programming over exactly `steps`
+    nodes from 1 to N. levels, eps_ms: (N,), ascending sigmas and their score norms. Norms above 1 are the network's
+    error: from the first of them the official code leaves twice as many levels to even spacing, and that is kept.
+    """
+    N, unsure = len(levels), np.flatnonzero(eps_ms > 1)
+    bad = 2 * (N - int(unsure[0])) if len(unsure) else 0
+    last, inner = N - bad, min(math.ceil((1 - 0.8 * bad / N) * steps), steps - (bad > 0))
+    if not 2 <= inner <= last:
+        raise ValueError(
+            f"no trajectory of {steps} steps: score norms exceed 1 from level {N - bad // 2 + 1} of {N} on"
+        )
+    t2, s2 = levels[None, :last] ** 2, levels[:last, None] ** 2
+    cost = np.full((last, last), np.inf)
+    upper = np.triu_indices(last, 1)
+    cost[upper] = np.log(1 - (1 - (s2 / t2)[upper]) * np.broadcast_to(eps_ms[:last], (last, last))[upper])
+    best, came = np.full(last, np.inf), []
+    best[0] = 0.0
+    for _ in range(inner - 1):
+        through = best[:, None] + cost
+        came.append(through.argmin(0))
+        best = through.min(0)
+    nodes = [last - 1]
+    for previous in reversed(came):
+        nodes.append(int(previous[nodes[-1]]))
+    rest = steps - inner
+    return [n + 1 for n in reversed(nodes)] + [round(N - bad / rest * k) for k in reversed(range(rest))]

@@ -1,8 +1,7 @@
 """Analytic-DPM's official numbers (baofff/Analytic-DPM@2d7a28c) come out of the one update.
 
-Out of scope for now, because no code is there yet: `outputs/ot_*` of the variances (12 of 74: optimal trajectories by
-dynamic programming, and with them `inputs/ms_eps_with_bad_tail`), `outputs/ddpm_ms_eps_ot_*` of sampling_linear, and
-the `power2` and `quad_ddim` trajectories in the json. Everything else is checked here.
+Out of scope for now, because no code is there yet: `outputs/ddpm_ms_eps_ot_*` of sampling_linear (its sampler takes no
+trajectory of its own yet), and the `power2` and `quad_ddim` trajectories in the json. Everything else is checked here.
 
 Official variances are of the VP state x / sqrt(1 + sigma^2): ours divided by 1 + s^2. Official arrays ascend, ours
 descend and end with the noise-free step to 0.
@@ -17,6 +16,7 @@ from fastdiff.denoise import Denoiser
 from fastdiff.gamma import Norm, covariances
 from fastdiff.samplers import DDIM
 from fastdiff.schedules import Schedule
+from fastdiff.spacing import optimal
 
 STEPS = [10, 25, 50, 100]
 SCHEDULES = ["linear", "cosine"]
@@ -190,3 +190,19 @@ def test_trajectories_follow_the_official_code_call_by_call(golden, fake_unet, m
     torch.testing.assert_close(
         found, tensors[f"outputs/{run}_x0"], rtol=0, atol=facts["tolerance_abs"][f"outputs/{run}_x0"]
     )
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("steps", [5, 10, 25])
+@pytest.mark.parametrize("kind, norms", [("clean", "ms_eps"), ("bad", "ms_eps_with_bad_tail")])
+def test_optimal_trajectories_and_their_costs_are_the_official_ones(golden, schedule, steps, kind, norms):
+    tensors, facts = golden("analytic", f"variances_{schedule}")
+    levels, eps_ms = Schedule(schedule).levels(), tensors[f"inputs/{norms}"].numpy()[1:]
+    found = optimal(levels, eps_ms, steps)
+    assert found == tensors[f"outputs/ot_{kind}_K{steps}_steps"].int().tolist()
+    nodes = np.array(found[: facts["ot"][f"{kind}_K{steps}"]["K1"]]) - 1  # those that the dynamic programme places
+    s, t = levels[nodes[:-1]], levels[nodes[1:]]
+    left = 1 - (1 - s**2 / t**2) * eps_ms[nodes[1:]]
+    # a difference of numbers near 1, down to 2e-9, which the official code takes in alpha_bar: each rounds by 2^-53
+    rounding = (4 * 2.0**-53 / left).sum() + 1e-12
+    assert np.log(left).sum() == pytest.approx(tensors[f"outputs/ot_{kind}_K{steps}_cost"].item(), rel=0, abs=rounding)
