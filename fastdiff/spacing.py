@@ -44,14 +44,13 @@ def optimal(levels: np.ndarray, eps_ms: np.ndarray, steps: int) -> list[int]:
     Least sum of log(1 - (1 - s^2 / t^2) eps_ms(t)) over steps from t to s, by dynamic programming over exactly `steps`
     nodes from 1 to N. levels, eps_ms: (N,), ascending sigmas and their score norms. Norms above 1 are the network's
     error: from the first of them the official code leaves twice as many levels to even spacing, and that is kept.
+    Raises ValueError where fewer than 2 steps, or too few levels, are left to the programme.
     """
     N, unsure = len(levels), np.flatnonzero(eps_ms > 1)
     bad = 2 * (N - int(unsure[0])) if len(unsure) else 0
     last, inner = N - bad, min(math.ceil((1 - 0.8 * bad / N) * steps), steps - (bad > 0))
     if not 2 <= inner <= last:
-        raise ValueError(
-            f"no trajectory of {steps} steps: score norms exceed 1 from level {N - bad // 2 + 1} of {N} on"
-        )
+        raise ValueError(f"no optimal trajectory of {steps} steps over {N} levels, {bad // 2} with unsure score norms")
     t2, s2 = levels[None, :last] ** 2, levels[:last, None] ** 2
     cost = np.full((last, last), np.inf)
     upper = np.triu_indices(last, 1)
