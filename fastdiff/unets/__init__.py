@@ -1,26 +1,29 @@
 """U-Nets as rungs, behind one door."""
 
-from .native import NativeUNet
+from importlib import import_module
+
 from .protocol import UNet, compiled, walk
 
-FAMILIES = {"native": NativeUNet}
+FAMILIES = ("adm", "ddim", "edm", "hf", "native")
 
 __all__ = ["FAMILIES", "UNet", "build", "compiled", "walk"]
 
 
 def build(family: str, arch: dict, state: dict | None = None) -> UNet:
-    """A network in evaluation mode: `family` by name, `arch` its constructor's arguments, `state` its state dict.
+    """A network in evaluation mode: `family` by name, `arch` its official constructor's arguments, `state` its
+    official state dict.
 
-    Without a state the weights are random. A state that does not fit is refused with its missing and unexpected keys.
+    The words of arch are in each family's module: `fastdiff.unets.<family>.make`. Without a state the weights are
+    random. A state that does not fit is refused with its missing and unexpected keys.
     """
     if family not in FAMILIES:
-        raise ValueError(f"model family '{family}' is not one of: {', '.join(sorted(FAMILIES))}")
+        raise ValueError(f"model family '{family}' is not one of: {', '.join(FAMILIES)}")
     try:
-        unet = FAMILIES[family](**arch)
+        unet = import_module(f".{family}", __package__).make(dict(arch))
     except TypeError as error:
         raise ValueError(f"arch of the {family} family: {error}") from error
     if state is not None:
-        _load(unet, state)
+        _load(getattr(unet, "official", unet), state)
     return unet.eval().requires_grad_(False)
 
 
