@@ -14,7 +14,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
-	report sync train lint format test test-slow clean
+	report sync train parity lint format test test-slow clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ sync: setup ## Upload what has been measured to Weights & Biases
 
 train: setup ## Train the embedded network and its classifier from scratch (about an hour; resumes)
 	$(PY) benchmarks/train.py $(ARGS)
+
+parity: setup ## Our numbers beside those of the official code, family by family; writes results/parity.csv
+	$(PY) benchmarks/parity.py $(ARGS)
 
 lint: setup ## Check style and formatting
 	$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""fastdiff run | gamma | speed | report | train | sync: the entry points by name."""
+"""fastdiff run | gamma | speed | report | train | sync | parity: the entry points by name."""
 
 import importlib
 import sys
@@ -8,6 +8,7 @@ COMMANDS = {
     "gamma": "estimate, print, import or export score norms for Analytic-DPM",
     "speed": "time caching intervals in turns, beside what their operations promise",
     "report": "tables, figures and a page from what has been measured",
+    "parity": "compare with fixtures made by the official code",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",
 }

@@ -29,16 +29,20 @@ def main(cfg: DictConfig) -> None:
     cell = cell_of(settings_of(cfg))
     images, _ = load(cell.data)
     denoiser = load_denoiser(cell)
-    sigmas = [float(s) for s in denoiser.levels] if cfg.levels == "all" else sorted(cell.sampler.sigmas(denoiser)[:-1])
+    if denoiser.levels is None and (cfg.levels == "all" or cfg.export):
+        raise ValueError(f"model '{cell.model.name}' has no training levels; levels=all and export are not for it")
+    levels = [] if denoiser.levels is None else [float(sigma) for sigma in denoiser.levels]
+    sigmas = levels if cfg.levels == "all" else sorted(set(cell.sampler.sigmas(denoiser)[:-1]))
     norms = score_norms(
         cell, Ledger(cfg.ledger), denoiser, images, sigmas, lambda of: tqdm(of, desc="score norms", unit="level")
     )
 
     print(f"{'n':>5} {'sigma':>10} {'eps_ms':>10} {'std error':>10} {'cov_x0':>10}")
-    index = {float(sigma): n for n, sigma in enumerate(denoiser.levels, start=1)}
+    index = {sigma: n for n, sigma in enumerate(levels, start=1)}
     for sigma in sigmas if len(sigmas) <= 50 else sigmas[:: len(sigmas) // 25]:
         cov = min(max(sigma**2 * (1 - norms[sigma].eps_ms), 0), denoiser.cov_max)
-        print(f"{index[sigma]:>5} {sigma:>10.5g} {norms[sigma].eps_ms:>10.6f} {norms[sigma].se:>10.2g} {cov:>10.4g}")
+        n, norm = index.get(sigma, "-"), norms[sigma]
+        print(f"{n:>5} {sigma:>10.5g} {norm.eps_ms:>10.6f} {norm.se:>10.2g} {cov:>10.4g}")
     raw = [sigma**2 * (1 - norms[sigma].eps_ms) for sigma in sigmas]
     low, high = sum(cov <= 0 for cov in raw), sum(cov >= denoiser.cov_max for cov in raw)
     near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)

@@ -21,7 +21,7 @@ HELD = ("model", "data", "metrics", "seed", "n", "guidance", "precision", "batch
 def main(cfg: DictConfig) -> None:
     from fastdiff.files import write
     from fastdiff.records import Ledger
-    from fastdiff.reports.tables import table, text
+    from fastdiff.reports.tables import csv, table, text
 
     ledger, out = Ledger(cfg.ledger), Path(cfg.out)
     chosen = grids(ledger, cfg.grids)
@@ -30,8 +30,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"there is no finished cell in {ledger.root}; measure some first: make bench")
     for name, frame in tables.items():
         print(f"{name}: {len(frame)} of {len(chosen[name])} cells\n{text(frame)}\n")
-        csv = frame.to_csv(index=False, float_format="%.6g").encode()
-        write(out / f"{name}.csv", lambda file, csv=csv: file.write(csv))
+        write(out / f"{name}.csv", lambda file, frame=frame: file.write(csv(frame)))
     every = table(ledger, list(dict.fromkeys(key for keys in chosen.values() for key in keys)))
     for name, content in views(ledger, chosen, tables, every).items():
         write(out / name, lambda file, content=content: file.write(content))
@@ -56,7 +55,8 @@ def grids(ledger, names: list[str] | None) -> dict[str, list[str]]:
 def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     """File name -> content: the page and its pictures."""
     from fastdiff.reports import answer, figures, html
-    from fastdiff.reports.tables import compare, quality_columns
+    from fastdiff.reports.rivals import compare
+    from fastdiff.reports.rows import quality_columns
 
     base = baseline(tables)
     column = next(name for name in quality_columns(every) if base[name] == base[name])
@@ -79,7 +79,8 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     hint = "<p>A key opens the command that makes its row.</p>"
     sections += [("All cells", hint + html.cells_tables(tables, notes, typed))]
     if (drawn := figures.knobs(alike, column)) is not None:
-        caption = "Interval 1 is the uncached network. Whiskers are 95 % intervals."
+        caption = "Interval 1 is the uncached network. Of several branches, schedules or protections the most frequent"
+        caption += " are shown. Whiskers are 95 % intervals."
         svg = html.svg_figure(figures.render(drawn, "svg"), "knobs", f"{column} against interval", caption)
         sections += [("Quality against the knobs", svg)]
     if rows := pictures(ledger, alike, base):
@@ -97,7 +98,7 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
 
 def baseline(tables: dict):
     """The plain cell with the most steps in the first grid that has one; without any, the first cell."""
-    from fastdiff.reports.tables import plain
+    from fastdiff.reports.rows import plain
 
     for frame in tables.values():
         rivals = frame[plain(frame)]
@@ -109,18 +110,18 @@ def baseline(tables: dict):
 def pictures(ledger, frame, base) -> list[tuple]:
     """Label and images of the baseline, each method alone, and all at once, at the baseline's steps and eta."""
     from fastdiff.cell import key
-    from fastdiff.reports.figures import describe
-    from fastdiff.reports.tables import plain
+    from fastdiff.reports.rows import cached, plain, same
+    from fastdiff.reports.words import describe
 
-    near = frame[(frame["steps"] == base["steps"]) & (frame["eta"] == base["eta"]) & (frame["rho_top"] == 1)]
-    tuned, cached, analytic = near["rho_bottom"] != 1, near["interval"] > 1, near["variance"] == "analytic"
-    extremes = near["interval"].isin([near.loc[cached, "interval"].min(), near.loc[cached, "interval"].max()])
+    near = frame[same(frame, base, ["steps", "eta"]) & (frame["rho_top"] == 1)]
+    tuned, hit, analytic = near["rho_bottom"] != 1, cached(near), near["variance"] == "analytic"
+    extremes = near["interval"].isin([near.loc[hit, "interval"].min(), near.loc[hit, "interval"].max()])
     lowest = near["rho_bottom"] == near["rho_bottom"].min()
     picks = [("baseline", near[plain(near) & (near["key"] == base["key"])])]
-    picks += [("Skip-Tuning alone", near[tuned & lowest & ~cached & ~analytic])]
-    picks += [("DeepCache alone", near[~tuned & cached & extremes & ~analytic])]
-    picks += [("Analytic-DPM alone", near[~tuned & ~cached & analytic])]
-    picks += [("all three", near[tuned & lowest & cached & extremes & analytic])]
+    picks += [("Skip-Tuning alone", near[tuned & lowest & ~hit & ~analytic])]
+    picks += [("DeepCache alone", near[~tuned & hit & extremes & ~analytic])]
+    picks += [("Analytic-DPM alone", near[~tuned & ~hit & analytic])]
+    picks += [("all three", near[tuned & lowest & hit & extremes & analytic])]
     rows = []
     for name, cells in picks:
         for _, line in cells.iterrows():

@@ -38,7 +38,7 @@ def measure(cfg: DictConfig) -> Result:
     cell, tracker = cell_of(settings), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
     label = (
         f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
-        f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, interval {cell.deepcache.interval}"
+        f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, {cell.deepcache}"
     )
     below = 0 if HydraConfig.get().mode == RunMode.RUN else 1  # a sweep has a bar of its own
     with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=below) as bar:

@@ -21,7 +21,6 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.bench import costs, labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.generate import generate
-    from fastdiff.plans import DeepCache
     from fastdiff.settings import cell_of, device_name
 
     if cfg.rounds < 1:
@@ -30,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     if cell.analytic:  # the variance costs nothing in the loop, and its norms need not be had
         cell = dataclasses.replace(cell, sampler=dataclasses.replace(cell.sampler, variance="small"))
     arms = [
-        dataclasses.replace(cell, deepcache=DeepCache(i, cell.deepcache.branch))
+        dataclasses.replace(cell, deepcache=dataclasses.replace(cell.deepcache, interval=i))
         for i in dict.fromkeys([1, *cfg.intervals])
     ]
     seconds = [[] for _ in arms]

@@ -21,13 +21,13 @@ SHALLOW = 0.45  # of a full call's time; for the estimate alone
 
 def units(cell: Cell) -> float:
     """Work of one image in full calls; guidance doubles each."""
-    calls = cell.deepcache.full_calls(cell.sampler.calls(cell.model), cell.sampler.steps)
+    calls = cell.deepcache.full_calls(cell.sampler.calls(cell.model), cell.sampler.asked)
     return sum(1 if full else SHALLOW for full in calls) * (1 if cell.guidance == 1 else 2)
 
 
 def work(cell: Cell) -> float:
     """Work of a cell in full calls; score norms cost a call an image and step."""
-    norms = cell.score_norms.images * cell.sampler.steps if cell.analytic else 0
+    norms = cell.score_norms.images * cell.sampler.asked if cell.analytic else 0
     return cell.budget.n * units(cell) + norms
 
 
@@ -38,19 +38,20 @@ def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
         known = ledger.read("speed", speed_key(cell))
         if known:
             return known["images_per_s"] * units(cell)
-    from fastdiff.bench import load_denoiser
-    from fastdiff.generate import generate
-
-    cell = cells[0]
     print(f"timing a first batch on {here} ...", flush=True)
     import dataclasses
 
     import numpy as np
 
-    sampler = dataclasses.replace(cell.sampler, steps=4, variance="small")
-    images = np.arange(2 * cell.device.batch)
+    from fastdiff.bench import labels_of, load_denoiser
+    from fastdiff.data import load
+    from fastdiff.generate import generate
+    from fastdiff.samplers import DDIM
+
+    cell = cells[0]
     denoiser = dataclasses.replace(load_denoiser(cell).uncached(), guidance=1.0)
-    batches = list(generate(denoiser, sampler, 0, images, None, None, cell.device.batch))
+    images, labels = np.arange(2 * cell.device.batch), labels_of(cell, load(cell.data)[0])
+    batches = list(generate(denoiser, DDIM(4, spacing="logsnr"), 0, images, labels, None, cell.device.batch))
     return cell.device.batch * 4 / batches[-1].seconds
 
 

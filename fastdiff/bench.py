@@ -174,7 +174,7 @@ def costs(cell: Cell, denoiser) -> dict:
     from .profiling import call_cost, trajectory_cost
 
     calls = cell.sampler.calls(denoiser)
-    full_calls = cell.deepcache.full_calls(calls, cell.sampler.steps)
+    full_calls = cell.deepcache.full_calls(calls, cell.sampler.asked)
 
     def cost(branch):
         arguments = (cell.model.family, cell.model.arch, tuple(cell.model.shape), branch, cell.model.classes > 0)

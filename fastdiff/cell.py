@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 NUMERICS = 1
@@ -74,13 +74,16 @@ class Cell:
     def network(self) -> dict:
         """The network as it is used for one call: what score norms depend on, beside the images they are taken of."""
         used = {"model": self.model.identity(), "guidance": self.guidance, "precision": self.device.precision}
-        return used | {"skip_tuning": canonical(self.skip_tuning), "numerics": NUMERICS}
+        tuned = replace(self.skip_tuning, apply="all")  # says how the plan goes with a cache: nothing of one call
+        return used | {"skip_tuning": canonical(tuned), "numerics": NUMERICS}
 
     def generation(self) -> dict:
         """What the images depend on."""
         norms = {"score_norms": canonical(self.score_norms)} if self.analytic else {}
         data = {"data": self.data.identity()} if self.analytic or self.model.classes else {}
         plans = {"sampler": canonical(self.sampler), "deepcache": canonical(self.deepcache)}
+        if not self.deepcache.off:
+            plans["skip_tuning"] = canonical(self.skip_tuning)
         return self.network() | plans | norms | data | {"seed": self.budget.seed}
 
     def quality(self) -> dict:

@@ -1,5 +1,6 @@
 """Any trained network as `denoise(x, sigma) -> x0`, with the plans at work inside one trajectory."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,8 +41,6 @@ class Denoiser:
     guidance: float = 1.0
     value_range: tuple[float, float] = (-1.0, 1.0)
 
-    vp = True  # these networks were trained on x / sqrt(1 + sigma^2), a process that preserves variance
-
     def __post_init__(self):
         if not self.deepcache.off and self.deepcache.branch > self.unet.rungs:
             raise ValueError(f"branch is {self.deepcache.branch}; this network's skips are 1 .. {self.unet.rungs}")
@@ -55,17 +54,27 @@ class Denoiser:
         return tuple(self.card.shape)
 
     @property
-    def levels(self) -> np.ndarray:
-        """The N training sigmas, ascending, float64."""
+    def levels(self) -> np.ndarray | None:
+        """The N training sigmas, ascending, float64; None for a network that takes any."""
         return self.card.levels
 
     @property
     def sigma_min(self) -> float:
-        return float(self.levels[0])
+        return self.card.sigma_min
 
     @property
     def sigma_max(self) -> float:
-        return float(self.levels[-1])
+        return self.card.sigma_max
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The range of sigma that trajectories cover: inside sigma_min .. sigma_max, and finite."""
+        return self.card.span
+
+    @property
+    def vp(self) -> bool:
+        """Whether the network was trained on x / sqrt(1 + sigma^2), a process that preserves variance."""
+        return self.card.preconditioning.vp
 
     @property
     def cov_max(self) -> float:
@@ -82,20 +91,26 @@ class Denoiser:
         return next(self.unet.parameters())
 
     def prior_scale(self, sigma: float) -> float:
-        """x at the start of a trajectory = prior_scale(its first sigma) * z: sqrt(1 + sigma^2) for VP networks."""
-        return (1 + sigma**2) ** 0.5
+        """x at the start of a trajectory = prior_scale(its first sigma) * z: sqrt(1 + sigma^2) for VP networks, sigma
+        in EDM space."""
+        return (1 + sigma**2) ** 0.5 if self.vp else sigma
 
     def c_noise(self, sigma: float) -> float:
-        """What the network is fed at a noise level: time_scale (n + time_shift), n interpolated in log sigma.
-
-        At a training level n is exact. Raises ValueError outside the levels the network was trained on.
-        """
-        if not self.sigma_min * (1 - 1e-9) <= sigma <= self.sigma_max * (1 + 1e-9):
+        """What the network is fed at a noise level. Raises ValueError outside the range the network was trained on."""
+        if not max(self.sigma_min * (1 - 1e-9), 1e-12) <= sigma <= self.sigma_max * (1 + 1e-9):
             raise ValueError(
                 f"sigma {sigma:.6g} is outside this network's range {self.sigma_min:.6g} .. {self.sigma_max:.6g}"
             )
-        n = np.interp(np.log(sigma), np.log(self.levels), np.arange(1, len(self.levels) + 1))
-        return float(self.card.time_scale * (n + self.card.time_shift))
+        return self.card.preconditioning.noise(sigma)
+
+    def rounded(self, sigma: float) -> float:
+        """The noise level the network takes sigma for: sigma itself, but for iDDPM preconditioning, which rounds."""
+        return self.card.rounded(sigma)
+
+    def level(self, sigma: float) -> float:
+        """Where sigma lies in `span`: 0 least noise, 1 most, linear in log sigma."""
+        low, high = map(math.log, self.span)
+        return min(max((math.log(sigma) - low) / (high - low), 0.0), 1.0)
 
     def uncached(self) -> "Denoiser":
         """The same network with every call full."""
@@ -113,10 +128,9 @@ class Denoiser:
             raise ValueError("guidance needs labels: give cond")
         full_calls = self.deepcache.full_calls(calls, asked)
         branch = None if self.deepcache.off else self.deepcache.branch
-        rungs, plan = self.unet.rungs, self.skip_tuning
-        factors = [plan.scales(rungs, full=full, branch=branch) for full in full_calls]
+        scales: dict[tuple, Tensor] = {}  # one tensor for all calls with the same factors
         exact = torch.promote_types(torch.float32, self._weight.dtype)
-        scales = torch.tensor(factors, device=self.device, dtype=exact)
+        wrapper = self.card.preconditioning
         if self.guidance != 1:
             cond = torch.cat([cond, torch.full_like(cond, self.card.classes)])
         full, shallow = compiled(self.unet, branch, self.shape, self._weight.dtype)
@@ -127,29 +141,22 @@ class Denoiser:
             if call == calls:
                 raise RuntimeError(f"this trajectory was begun for {calls} network calls; one more was asked for")
             at, call = call, call + 1
-            inputs = (x / self.prior_scale(sigma)).to(self._weight.dtype)
+            factors = tuple(self.skip_tuning.scales(self.unet.rungs, self.level(sigma), full_calls[at], branch))
+            if factors not in scales:
+                scales[factors] = torch.tensor(factors, device=self.device, dtype=exact)
+            inputs = (x / wrapper.scale(sigma)).to(self._weight.dtype)
             if self.guidance != 1:
                 inputs = torch.cat([inputs, inputs])
             c_noise = torch.full((len(inputs),), self.c_noise(sigma), device=x.device, dtype=exact)
             if full_calls[at]:
-                out, trunk = full(inputs, c_noise, cond, scales[at])
+                out, trunk = full(inputs, c_noise, cond, scales[factors])
             else:
-                out = shallow(inputs, c_noise, cond, scales[at], trunk)
-            return self._guided(self._x0(x, out[:, : x.shape[1]].to(x.dtype), sigma))
+                out = shallow(inputs, c_noise, cond, scales[factors], trunk)
+            skip, gain = wrapper.skip(sigma), wrapper.out(sigma)
+            noisy = x if len(out) == len(x) else torch.cat([x, x])
+            return self._guided(skip * noisy + gain * out[:, : x.shape[1]].to(x.dtype))  # a learned sigma is left out
 
         return denoise
-
-    def _x0(self, x: Tensor, out: Tensor, sigma: float) -> Tensor:
-        """x0 from what the network predicts; with guidance `out` holds the cond half, then the uncond half."""
-        if len(out) != len(x):
-            x = torch.cat([x, x])
-        if self.card.parameterisation == "eps":
-            return x - sigma * out
-        if self.card.parameterisation == "x0":
-            return out
-        return (x / self.prior_scale(sigma) - sigma * out) / self.prior_scale(
-            sigma
-        )  # v = (eps - sigma x0) / sqrt(1 + sigma^2)
 
     def _guided(self, x0: Tensor) -> Tensor:
         if self.guidance == 1:

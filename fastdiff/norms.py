@@ -19,6 +19,8 @@ def score_covariances(cell: Cell, ledger: Ledger, denoiser, images) -> list[floa
 def score_norms(cell: Cell, ledger: Ledger, denoiser, images, sigmas: list[float], progress: Callable = iter) -> Store:
     """Norms at `sigmas` and whatever else is stored beside them; those that are missing are estimated and stored."""
     if cell.score_norms.file is not None:
+        if denoiser.levels is None:
+            raise ValueError(f"an ms_eps file belongs to training levels, but model '{cell.model.name}' has none")
         return import_official(cell.score_norms.file, denoiser.levels)
     identity = norms_identity(cell)
     path = ledger.path("norms", key(identity))

@@ -1,31 +1,33 @@
 """How a trained network F becomes a denoiser:  x0 = skip(sigma) x + out(sigma) F(x / scale(sigma), noise(sigma)).
 
-Every method takes a float or a (B) tensor and gives the like. `span` is the range of sigma that the method's own
-sampler covers, `levels` the N noise levels of a network that knows only those (ascending float64; None = continuous).
+Every method takes a float or a tensor of any shape and gives the like (what does not depend on sigma stays a float).
+`span` is the range of sigma that the method's own sampler covers, inside `domain`, all that the network accepts;
+`levels` are the N noise levels of a network that knows only those (ascending float64; None = continuous).
 EDM's four are Table 1 of Karras et al. 2022 (arXiv 2206.00364), with the names of its official code.
 """
 
 import math
 from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 
 
 def _log(v):
-    return math.log(v) if isinstance(v, (float, int)) else v.log()
+    return math.log(v) if isinstance(v, Real) else v.log()
 
 
 def _nearest(levels: np.ndarray, sigma):
-    """Index of the nearest level."""
-    if isinstance(sigma, (float, int)):
+    """Index of the nearest level; the first of two that are equally near."""
+    if isinstance(sigma, Real):
         return int(np.abs(levels - sigma).argmin())
-    return (sigma[:, None] - sigma.new_tensor(levels)).abs().argmin(1)
+    return (sigma[..., None] - sigma.new_tensor(levels)).abs().argmin(-1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Discrete:
-    """DDPM-style networks, fed time_scale (n + time_shift) at training level n = 1 .. N; n is interpolated in log sigma.
+    """DDPM-style networks, fed time_scale (n + time_shift) at level n = 1 .. N, interpolated in log sigma in between.
 
     predicts: eps, x0, or v = (eps - sigma x0) / sqrt(1 + sigma^2) (Salimans & Ho 2022). levels: (N,).
     """
@@ -36,6 +38,10 @@ class Discrete:
     time_scale: float = 1.0
 
     vp = True  # trained on x / sqrt(1 + sigma^2), a process that preserves variance
+
+    def __post_init__(self):
+        if self.predicts not in ("eps", "v", "x0"):
+            raise ValueError(f"predicts '{self.predicts}' is not one of: eps, v, x0")
 
     @property
     def span(self) -> tuple[float, float]:
@@ -58,9 +64,11 @@ class Discrete:
     def scale(self, sigma):
         return (1 + sigma**2) ** 0.5
 
-    def noise(self, sigma) -> float:
-        n = np.interp(np.log(sigma), np.log(self.levels), np.arange(1, len(self.levels) + 1))
-        return float(self.time_scale * (n + self.time_shift))
+    def noise(self, sigma):
+        where = sigma if isinstance(sigma, Real) else sigma.double().cpu().numpy()
+        n = np.interp(np.log(where), np.log(self.levels), np.arange(1, len(self.levels) + 1))
+        fed = self.time_scale * (n + self.time_shift)
+        return float(fed) if isinstance(sigma, Real) else sigma.new_tensor(fed)
 
 
 @dataclass(frozen=True)
@@ -108,9 +116,13 @@ class VP:
     def sigma(self, t: float) -> float:
         return math.sqrt(math.expm1(0.5 * self.beta_d * t**2 + self.beta_min * t))
 
+    def t(self, sigma):
+        """The inverse of sigma(t)."""
+        return ((self.beta_min**2 + 2 * self.beta_d * _log(1 + sigma**2)) ** 0.5 - self.beta_min) / self.beta_d
+
     @property
     def span(self) -> tuple[float, float]:
-        return self.sigma(1e-3), self.sigma(1)
+        return max(self.sigma(1e-3), self.domain[0]), self.domain[1]
 
     @property
     def domain(self) -> tuple[float, float]:
@@ -126,8 +138,7 @@ class VP:
         return (1 + sigma**2) ** 0.5
 
     def noise(self, sigma):
-        t = ((self.beta_min**2 + 2 * self.beta_d * _log(1 + sigma**2)) ** 0.5 - self.beta_min) / self.beta_d
-        return (self.M - 1) * t
+        return (self.M - 1) * self.t(sigma)
 
 
 @dataclass(frozen=True)
@@ -162,7 +173,11 @@ class VE:
 
 @dataclass(frozen=True)
 class IDDPM:
-    """iDDPMPrecond: eps at M levels u_j (u_M = 0) of the cosine schedule; fed M - 1 - j of the level nearest to sigma."""
+    """iDDPMPrecond: eps at M levels u_j (u_M = 0) of the cosine schedule; fed M - 1 - j of the level nearest to sigma.
+
+    u_(j-1)^2 = (u_j^2 + 1) / max(alpha_bar_(j-1) / alpha_bar_j, C_1) - 1, with
+    alpha_bar_j = sin^2(pi / 2  j / (M (C_2 + 1))).
+    """
 
     C_1: float = 0.001
     C_2: float = 0.008
@@ -172,12 +187,19 @@ class IDDPM:
 
     @cached_property
     def u(self) -> np.ndarray:
-        """u_0 > ... > u_M = 0, float64."""
-        alpha_bar = np.sin(0.5 * np.pi * np.arange(self.M + 1) / self.M / (self.C_2 + 1)) ** 2
-        u = np.zeros(self.M + 1)
+        """u_0 > ... > u_M = 0, float64.
+
+        The recursion runs in float32, as it did for the table inside official files: the smallest levels live on the
+        last digits of a ratio near 1, and exact arithmetic would move them by 5e-4 away from that table.
+        """
+        import torch  # its float32 sine, whose last digit counts here
+
+        angle = 0.5 * math.pi * torch.arange(self.M + 1, dtype=torch.float32, device="cpu") / self.M / (self.C_2 + 1)
+        alpha_bar, one, floor = (angle.sin() ** 2).numpy(), np.float32(1), np.float32(self.C_1)
+        u = np.zeros(self.M + 1, np.float32)
         for j in range(self.M, 0, -1):
-            u[j - 1] = math.sqrt((u[j] ** 2 + 1) / max(alpha_bar[j - 1] / alpha_bar[j], self.C_1) - 1)
-        return u
+            u[j - 1] = np.sqrt((u[j] ** 2 + one) / max(alpha_bar[j - 1] / alpha_bar[j], floor) - one)
+        return u.astype(np.float64)
 
     @property
     def levels(self) -> np.ndarray:
@@ -185,11 +207,13 @@ class IDDPM:
 
     @property
     def span(self) -> tuple[float, float]:
-        return float(self.u[-2]), float(self.u[0])
+        """The levels in 0.002 .. 81: EDM's sampler leaves out the first j_0 = 8, up to u_0 = 20291."""
+        inside = self.levels[(self.levels >= 0.002) & (self.levels <= 81)]
+        return float(inside[0]), float(inside[-1])
 
     @property
     def domain(self) -> tuple[float, float]:
-        return self.span
+        return float(self.u[-2]), float(self.u[0])
 
     def skip(self, sigma):
         return 1.0
@@ -201,15 +225,41 @@ class IDDPM:
         return (1 + sigma**2) ** 0.5
 
     def noise(self, sigma):
-        return self.M - 1 - _nearest(self.u, sigma)
+        fed = self.M - 1 - _nearest(self.u, sigma)
+        return float(fed) if isinstance(sigma, Real) else fed.to(sigma.dtype)
+
+    def nearest(self, sigma: float) -> float:
+        """The level that the network takes sigma for (round_sigma)."""
+        return float(self.u[_nearest(self.u, sigma)])
 
 
 WRAPPERS = {"EDMPrecond": EDM, "VPPrecond": VP, "VEPrecond": VE, "iDDPMPrecond": IDDPM}
+NETWORKS = ("SongUNet", "DhariwalUNet")  # what these wrap (`fastdiff.unets.edm`)
+
+
+def official_name(word: str, name: str, menu) -> str:
+    """The one of `menu` that arch word `word` names: prefixes (training.networks.), case and a missing suffix (edm, vp,
+    ve, iddpm) do not count."""
+    bare = str(name).rpartition(".")[2].lower()
+    known = {official.lower(): official for official in menu}
+    if bare not in known and f"{bare}precond" not in known:
+        raise ValueError(f"{word} '{name}' is not one of: {', '.join(menu)}")
+    return known.get(bare) or known[f"{bare}precond"]
 
 
 def wrapper(name: str, arguments: dict):
     """One of EDM's four by its official class name, with those of `arguments` (official names) that are its own."""
-    if name not in WRAPPERS:
-        raise ValueError(f"preconditioning '{name}' is not one of: {', '.join(WRAPPERS)}")
-    own = {f.name for f in fields(WRAPPERS[name])}
-    return WRAPPERS[name](**{word: value for word, value in arguments.items() if word in own})
+    chosen = WRAPPERS[official_name("preconditioning", name, WRAPPERS)]
+    own = {f.name for f in fields(chosen)}
+    return chosen(**{word: value for word, value in arguments.items() if word in own and value is not None})
+
+
+def of_arch(arch: dict):
+    """The wrapper that the words of an `edm` arch name: `preconditioning` (or `precond`), or the pickled files'
+    `class_name`; EDMPrecond when none is named. Raises ValueError when they name two, or one that does not exist."""
+    menus = {"preconditioning": WRAPPERS, "precond": WRAPPERS, "class_name": (*NETWORKS, *WRAPPERS)}
+    given = [official_name(word, arch[word], menu) for word, menu in menus.items() if arch.get(word) is not None]
+    named = sorted(set(given) - set(NETWORKS))
+    if len(named) > 1:
+        raise ValueError(f"arch names two preconditionings, {named[0]} and {named[1]}: keep one")
+    return wrapper(named[0] if named else "EDMPrecond", arch)

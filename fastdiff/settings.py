@@ -12,7 +12,7 @@ from .gamma import ScoreNorms
 from .metrics import MetricsCard
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
-from .samplers import DDIM
+from .samplers import DDIM, SOLVERS
 
 CARDS = {"data": DataCard, "metrics": MetricsCard, "model": ModelCard}
 GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
@@ -42,7 +42,7 @@ def cell_of(conf: dict) -> Cell:
     budget = build(Budget, _unnamed(conf["budget"]), "budget")
     if metrics.kind == "classifier" and budget.n < metrics.is_splits:
         raise ValueError(f"budget.n is {budget.n}; metrics.is_splits={metrics.is_splits} needs at least as many images")
-    sampler = build(DDIM, _unnamed(conf["sampler"]), "sampler")
+    sampler = build(SOLVERS.get(conf["sampler"].get("name"), DDIM), _unnamed(conf["sampler"]), "sampler")
     sampler.sigmas(model)  # refuses steps that the network's noise levels cannot give
     return Cell(
         model=model,

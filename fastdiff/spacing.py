@@ -1,4 +1,5 @@
-"""Where the solver steps lie among the N training levels: rules (N, steps) -> indices n, ascending, 1 <= n <= N."""
+"""Where the solver steps lie: among the N training levels, rules (N, steps) -> indices n, ascending, 1 <= n <= N; on
+the continuous range of a network, rules (low, high, steps) -> sigmas, descending from high to low."""
 
 import math
 
@@ -26,16 +27,53 @@ def stride(N: int, steps: int) -> list[int]:
     return [at + 1 for at in range(0, N, N // steps)]
 
 
-SPACINGS = {"even": even, "stride": stride}
+def quadratic(N: int, steps: int) -> list[int]:
+    """ermongroup/ddim and DeepCache, `quad`: int(linspace(0, sqrt(0.8 N), steps)^2) + 1.
+
+    Dense at little noise, where rounding makes duplicates (100 of 1000 gives 96 levels in 100 steps); ends at 0.8 N.
+    """
+    return [int(at) + 1 for at in np.linspace(0, math.sqrt(N * 0.8), steps) ** 2]
+
+
+def karras(low: float, high: float, steps: int, karras_rho: float = 7.0) -> list[float]:
+    """sigma^(1 / karras_rho) in equal steps from high to low (Karras et al. 2022, eq. 5); one step: high alone."""
+    ends = high ** (1 / karras_rho), low ** (1 / karras_rho)
+    return [(ends[0] + i / max(steps - 1, 1) * (ends[1] - ends[0])) ** karras_rho for i in range(steps)]
+
+
+def logsnr(low: float, high: float, steps: int) -> list[float]:
+    """log sigma in equal steps from high to low; one step: high alone."""
+    return [high * (low / high) ** (i / max(steps - 1, 1)) for i in range(steps)]
+
+
+INDEX_RULES = {"even": even, "quadratic": quadratic, "stride": stride}
+SIGMA_RULES = {"karras": karras, "logsnr": logsnr}
+SPACINGS = tuple(sorted([*INDEX_RULES, *SIGMA_RULES]))
 
 
 def indices(spacing: str, N: int, steps: int) -> list[int]:
     """Indices n, ascending, of a rule by its name. Raises ValueError for an unknown rule or an impossible number."""
-    if spacing not in SPACINGS:
-        raise ValueError(f"spacing '{spacing}' is not one of: {', '.join(sorted(SPACINGS))}")
+    if spacing not in INDEX_RULES:
+        raise ValueError(f"spacing '{spacing}' is not one of: {', '.join(sorted(INDEX_RULES))}")
     if not 1 <= steps <= N:
         raise ValueError(f"steps is {steps}; a network with {N} noise levels takes 1 .. {N}")
-    return SPACINGS[spacing](N, steps)
+    return INDEX_RULES[spacing](N, steps)
+
+
+def trajectory(spacing: str, steps: int, denoiser) -> list[float]:
+    """Noise levels of a trajectory, non-increasing, ending with 0.
+
+    denoiser: its `levels` (ascending sigmas) are what the index rules need, its `span` what the others do.
+    """
+    if spacing in SIGMA_RULES:
+        if steps < 1:
+            raise ValueError(f"steps is {steps}; at least 1 is needed")
+        return [*SIGMA_RULES[spacing](*denoiser.span, steps), 0.0]
+    levels = denoiser.levels
+    if levels is None and spacing in INDEX_RULES:
+        rules = ", ".join(sorted(SIGMA_RULES))
+        raise ValueError(f"spacing '{spacing}' places steps on training levels; this network has none: use {rules}")
+    return [float(levels[n - 1]) for n in reversed(indices(spacing, len(levels), steps))] + [0.0]
 
 
 def optimal(levels: np.ndarray, eps_ms: np.ndarray, steps: int) -> list[int]:

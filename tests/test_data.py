@@ -1,5 +1,8 @@
 """Image sets: what is read is what the card says, and what is wrong with a file is said in one sentence."""
 
+import gzip
+import io
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -96,3 +99,172 @@ def test_a_folder_s_digest_changes_with_a_pixel_and_a_broken_image_is_named(tmp_
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no png or jpg file"):
         folder(tmp_path).resolved()
+
+
+# The official archives, in small
+
+
+def cifar(path, batches: dict, kind=tarfile.REGTYPE) -> DataCard:
+    """An archive with members name -> bytes, among the others that the official one has."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in {"batches.meta.txt": b"airplane\n", **batches}.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size, member.type = len(content), kind
+            archive.addfile(member, io.BytesIO(content))
+    return DataCard("cifar10", "cifar10_archive", str(path), size=32, channels=3, held_out=2)
+
+
+def batches() -> dict:
+    """Two images a batch; image i is filled with i, its first pixel red 100, green 150, blue 200; label i % 10."""
+    found = {}
+    for at, name in enumerate([*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]):
+        planes = np.repeat(np.arange(2 * at, 2 * at + 2, dtype=np.uint8), 3072).reshape(2, 3, 1024)
+        planes[:, :, 0] = [100, 150, 200]
+        labels = np.arange(2 * at, 2 * at + 2, dtype=np.uint8)[:, None] % 10
+        found[name] = np.concatenate([labels, planes.reshape(2, 3072)], 1).tobytes()
+    return found
+
+
+def test_cifar10_is_read_from_its_archive_with_the_test_batch_held_out(tmp_path):
+    shuffled = dict(sorted(batches().items(), reverse=True))  # the order in the archive does not count
+    card = cifar(tmp_path / "a.tar.gz", shuffled).resolved()
+    assert card.sha256 == sha256(tmp_path / "a.tar.gz")
+    train, held_out = load(card)
+    assert train.pixels.shape == (10, 3, 32, 32) and len(held_out) == 2 and train.pixels.dtype == np.uint8
+    assert train.pixels[:, 0, 5, 5].tolist() == list(range(10)) and held_out.pixels[:, 0, 5, 5].tolist() == [10, 11]
+    assert train.pixels[3, :, 0, 0].tolist() == [100, 150, 200]
+    assert train.labels.tolist() == list(range(10)) and held_out.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"test_batch.bin": None}, "has no test_batch.bin; the binary version"),
+        ({"data_batch_2.bin": b"\0" * 3000}, "3000 bytes, which are not whole records of 3073"),
+        ({"data_batch_2.bin": b""}, "0 bytes, which are not whole records"),
+        ({"data_batch_2.bin": b"\x0a" + b"\0" * 3072}, "has a label 10"),
+        ({"big.bin": b"\0" * 30_730_001}, "its member 'cifar-10-batches-bin/big.bin' is one too many"),
+        ({f"{i}.txt": b"" for i in range(50)}, "is one too many"),
+    ],
+)
+def test_an_archive_that_is_not_cifar10_s_is_refused(tmp_path, change, said):
+    content = {name: content for name, content in (batches() | change).items() if content is not None}
+    with pytest.raises(ValueError, match=said):
+        load(cifar(tmp_path / "a.tar.gz", content))
+
+
+def test_links_and_the_python_version_are_no_batches(tmp_path):
+    with pytest.raises(ValueError, match="has no data_batch_1.bin, .*; the binary version"):
+        load(cifar(tmp_path / "a.tar.gz", dict.fromkeys(batches(), b""), kind=tarfile.SYMTYPE))
+    with pytest.raises(ValueError, match="has no data_batch_1.bin, .*; the binary version"):
+        load(cifar(tmp_path / "a.tar.gz", {"data_batch_1": b"\x80\x02c"}))
+
+
+def test_a_damaged_archive_gives_its_images_or_one_sentence(tmp_path):
+    card = cifar(tmp_path / "a.tar.gz", batches())
+    whole = (tmp_path / "a.tar.gz").read_bytes()
+    broken = [whole[:length] for length in range(0, len(whole), 7)] + [gzip.compress(b"no tar"), b"no gz"]
+    for at in range(0, len(whole), 3):
+        broken.append(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+    for content in broken:
+        (tmp_path / "a.tar.gz").write_bytes(content)
+        try:
+            assert load(card)[0].pixels.shape[1:] == (3, 32, 32)
+        except ValueError as error:
+            assert "\n" not in str(error)
+
+
+def imagenet(folder, per_batch: int = 3, compressed: bool = False) -> DataCard:
+    """Ten batches; image i is filled with i, its first pixel red 100, green 150, blue 200; labels 1, 2, 3 in turn."""
+    save = np.savez_compressed if compressed else np.savez
+    for batch in range(10):
+        numbers = np.arange(batch * per_batch, (batch + 1) * per_batch)
+        planes = np.repeat(numbers.astype(np.uint8), 12288).reshape(-1, 3, 4096)
+        planes[:, :, 0] = [100, 150, 200]
+        data = planes.reshape(-1, 12288)
+        save(folder / f"train_data_batch_{batch + 1}.npz", data=data, labels=numbers % 3 + 1, mean=np.zeros(12288))
+    return DataCard("imagenet64", "imagenet64_npz", str(folder), size=64, channels=3)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_imagenet64_is_mapped_from_one_file_that_is_made_once(tmp_path, cache, compressed):
+    card = imagenet(tmp_path, compressed=compressed).resolved()
+    train, held_out = load(card)
+    assert isinstance(train.pixels.base, np.memmap) or isinstance(train.pixels, np.memmap)
+    assert train.pixels.shape == (30, 3, 64, 64) and len(held_out) == 0 and train.labels is None
+    assert train.pixels[:, 0, 5, 5].tolist() == list(range(30))
+    assert train.pixels[7, :, 0, 0].tolist() == [100, 150, 200]
+    (made,) = cache.glob("*.npy")
+    before = made.stat().st_mtime_ns
+    load(card)
+    assert made.stat().st_mtime_ns == before
+
+
+def test_imagenet64_s_labels_are_put_in_the_order_of_networks(tmp_path, cache):
+    card = imagenet(tmp_path)
+    before = card.resolved().sha256
+    (tmp_path / "map_clsloc.txt").write_text("n02 1 kit_fox\nn03 2 setter\nn01 3 tench\n")
+    assert card.resolved().sha256 != before  # other labels are another set
+    assert load(card)[0].labels.tolist() == [1, 2, 0] * 10
+    (tmp_path / "map_clsloc.txt").write_text("n02 1 kit_fox\n")
+    with pytest.raises(ValueError, match="labels in .* are not 1 .. 1"):
+        load(card)
+    (tmp_path / "map_clsloc.txt").write_text("n02 kit_fox\n")
+    with pytest.raises(ValueError, match="is not the authors' list of synsets"):
+        load(card)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"data": np.zeros((2, 12288), np.float32)}, "type float32"),
+        ({"data": np.zeros((2, 3072), np.uint8)}, r"shape .2, 3072."),
+        ({"data": np.zeros((0, 12288), np.uint8)}, r"shape .0, 12288."),
+        ({"data": np.zeros((2, 12288), np.uint8, order="F")}, "type uint8"),
+        ({"data": np.array([{"an": "object"}])}, "type object"),
+        ({"images": np.zeros(2)}, "no item named"),
+    ],
+)
+def test_a_batch_of_another_set_is_refused_and_leaves_nothing_in_the_cache(tmp_path, cache, arrays, said):
+    card = imagenet(tmp_path)
+    np.savez(tmp_path / "train_data_batch_4.npz", **arrays)
+    with pytest.raises(ValueError, match=f"train_data_batch_4.npz is not a batch of the official ImageNet-64 .*{said}"):
+        load(card)
+    whole = (tmp_path / "train_data_batch_5.npz").read_bytes()
+    imagenet(tmp_path)
+    (tmp_path / "train_data_batch_5.npz").write_bytes(whole[:3000])
+    with pytest.raises(ValueError, match="train_data_batch_5.npz is not a batch"):
+        load(card)
+    assert not cache.exists() or not list(cache.iterdir())
+    (tmp_path / "train_data_batch_9.npz").unlink()
+    with pytest.raises(FileNotFoundError, match="has no train_data_batch_9.npz; unpack both parts"):
+        card.resolved()
+
+
+@pytest.mark.parametrize("kind", ["cifar10_archive", "npz"])
+def test_a_folder_in_place_of_a_file_and_other_sizes_are_refused(tmp_path, kind):
+    with pytest.raises(ValueError, match=f"is a folder; data of kind {kind} is"):
+        DataCard("mine", kind, str(tmp_path), size=32, channels=3).resolved()
+    with pytest.raises(ValueError, match="the card says .3, 28, 28."):
+        load(replace(cifar(tmp_path / "a.tar.gz", batches()), size=28))
+
+
+def test_data_may_lie_behind_a_url(tmp_path, cache, monkeypatch):
+    """What was put by hand where the message says is used, and pinned."""
+    from fastdiff.downloads import cached
+
+    url = "https://127.0.0.1:9/cifar-10-binary.tar.gz"
+    with pytest.raises(ConnectionError, match="put it at"):
+        DataCard("cifar10", "cifar10_archive", url, size=32, channels=3).resolved()
+    cifar(cached(url), batches())
+    card = DataCard("cifar10", "cifar10_archive", url, size=32, channels=3, held_out=2).resolved()
+    assert card.sha256 == sha256(cached(url)) and len(load(card)[0]) == 10
+    cached(url).write_bytes(b"changed")
+    with pytest.raises(ValueError, match="had .* at its first use"):
+        replace(card, sha256=None).resolved()

@@ -9,6 +9,7 @@ ROOT = Path(fastdiff.__file__).parent
 
 FLOORS = [
     {"cell", "files", "noise", "preconditioning", "schedules", "spacing"},
+    {"downloads"},
     {"data", "model_card"},
     {"checkpoints", "unets"},
     {"plans"},
@@ -18,7 +19,7 @@ FLOORS = [
     {"records", "settings", "statistics", "tracking"},
     {"norms", "scoring"},
     {"bench"},
-    {"reports"},
+    {"parity", "reports"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -14,47 +14,60 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from fastdiff.cell import key
+from fastdiff.cell import build, canonical, key
+from fastdiff.plans import DeepCache, SkipTuning
 from fastdiff.records import Ledger
-from fastdiff.reports import answer, figures, tables
+from fastdiff.reports import answer, figures, rivals, tables
+from fastdiff.reports import html as pages
+from fastdiff.reports.rows import LATER, cached, plain, row
 from fastdiff.reports.tables import KNOBS, table
+from fastdiff.reports.words import describe
+from fastdiff.samplers import SOLVERS
 from fastdiff.statistics import Estimate
 from fastdiff_benchmarks import report
 
 FID = "fid[mnist-classifier,n=1000]"
 PLAIN = {"ddpm": 60.0, "ddim": 40.0, "analytic_ddpm": 38.0, "analytic_ddim": 36.0}  # fid = 8 + this / steps ** 0.9
+EARLIER = {"skip_tuning": ["rho_bottom", "rho_top"], "deepcache": ["interval", "branch"]}  # all the knobs there were
 
 
 def card(group: str, name: str) -> dict:
     return OmegaConf.to_container(OmegaConf.load(files("fastdiff_conf") / group / f"{name}.yaml"))
 
 
-def settings(sampler: str, steps: int, interval: int, rho: float, n: int = 1000) -> dict:
-    """What benchmarks.sweep.settings_of gives for a cell."""
+def settings(sampler: str, steps: int, interval: int, rho: float, /, n: int = 1000, **changed: dict) -> dict:
+    """What benchmarks.entry.settings_of gives for a cell; changed: knobs by the name of their sampler or plan."""
     groups = {"model": "mnist", "data": "mnist10k", "metrics": "mnist_classifier", "budget": "bench", "device": "auto"}
     conf = {group: card(group, name) for group, name in groups.items()} | {"guidance": 1.0}
     conf |= {"sampler": card("sampler", sampler) | {"steps": steps}, "accelerator": card("accelerator", "none")}
     conf["accelerator"]["deepcache"]["interval"] = interval
     conf["accelerator"]["skip_tuning"]["rho_bottom"] = rho
     conf["budget"]["n"] = n
+    for name, knobs in changed.items():
+        (conf["accelerator"] if name in EARLIER else conf)[name] |= knobs
     return conf
 
 
-def write_cell(ledger: Ledger, conf: dict, draw: np.random.Generator, pixels: np.ndarray) -> str:
-    """Records in the shape of bench.run_cell, with plausible numbers; returns the key."""
+def write_cell(
+    ledger: Ledger, conf: dict, draw: np.random.Generator, pixels: np.ndarray, value=None, per_s=None, unsure=False
+) -> str:
+    """Records in the shape of bench.run_cell, with plausible numbers or those given; returns the key.
+
+    unsure: no influence of the images is known, as with too few of them.
+    """
     sampler, n = conf["sampler"], conf["budget"]["n"]
     interval, rho = conf["accelerator"]["deepcache"]["interval"], conf["accelerator"]["skip_tuning"]["rho_bottom"]
-    steps, analytic = sampler["steps"], sampler["variance"] == "analytic"
-    off = {
-        "skip_tuning": {"rho_bottom": rho} if rho != 1 else {},
-        "deepcache": {"interval": interval} if interval > 1 else {},
-    }
+    steps, analytic = sampler["steps"], sampler.get("variance") == "analytic"
+    plans = {"skip_tuning": SkipTuning, "deepcache": DeepCache}
+    plans = {name: build(plan, conf["accelerator"][name], name) for name, plan in plans.items()}
     norms = {"score_norms": {"images": 256}} if analytic else {}
-    generation = {"sampler": sampler, "seed": 0, "model": conf["model"], **off, **norms}
+    used = {name: canonical(plan) for name, plan in plans.items()}
+    generation = {"sampler": sampler, "seed": conf["budget"]["seed"], "model": conf["model"], **used, **norms}
     name, speed_name = key({"generation": generation, "n": n}), key({"generation": generation, "device": "test"})
-    full_calls = -(-steps // interval)
-    value = 8 + PLAIN[sampler["name"]] / steps**0.9 + (interval - 1) * 30 / steps**1.2
-    value += (1 - rho) * (30 - 60 * (interval > 1)) / steps**0.7 + draw.normal(0, 0.1)
+    full_calls = sum(plans["deepcache"].full_calls(steps))
+    usual = 8 + PLAIN.get(sampler["name"], 20.0) / steps**0.9 + (interval - 1) * 30 / steps**1.2
+    usual += (1 - rho) * (30 - 60 * (interval > 1)) / steps**0.7 + draw.normal(0, 0.1)
+    value = value or usual
     psi = value * (2 * np.random.default_rng(0).normal(size=n) + draw.normal(size=n)) / 2
     fid = {"metric": "fid", "value": value, "se": psi.std() / n**0.5}
     fid |= {"low": value - 1.96 * fid["se"], "high": value + 1.96 * fid["se"]}
@@ -76,10 +89,10 @@ def write_cell(ledger: Ledger, conf: dict, draw: np.random.Generator, pixels: np
         "git_dirty": True,
     }
     where = {"device": "Test CPU, 2 cores", "precision": "bfloat16", "made": made, "settings": conf}
-    per_s = 8.2e10 / macs * draw.normal(1, 0.01)
+    per_s = per_s or 8.2e10 / macs * draw.normal(1, 0.01)
     speed = {"kind": "speed", "key": speed_name, "protocol": "quick", "images_per_s": per_s, "latency_ms": 5e4 / per_s}
     ledger.write("speed", speed_name, speed | {"batches": 3, "device": where["device"], "made": made})
-    ledger.write_influence(name, {"fid": psi, "is": psi})
+    ledger.write_influence(name, {"is": psi} if unsure else {"fid": psi, "is": psi})
     ledger.write_samples(key(generation), pixels)
     record = {"kind": "quality", "key": name, "identity": {"generation": generation, "n": n}, "n": n, "values": values}
     ledger.write("quality", name, record | {"cost": cost, "speed_key": speed_name, **where})
@@ -156,7 +169,10 @@ def test_a_grids_csv_has_every_knob_and_every_number(made):
     ledger, out, _ = made
     found = pd.read_csv(out / "default.csv", dtype={"key": str})
     costs = {"images_per_s", "speedup", "nfe", "full_calls", "macs", "change", "verdict"}
-    assert {"key", "n", *KNOBS, FID, f"{FID}.low", f"{FID}.high", *costs} <= set(found)
+    used = {"index", "over_level", "apply", "schedule", "protect_first", "protect_last"}
+    knobs = {*KNOBS} - {*LATER} | used
+    assert {"key", "n", *knobs, FID, f"{FID}.low", f"{FID}.high", *costs, *rivals.RIVAL} <= set(found)
+    assert not set(found) & ({*LATER} - used)
     keys = ledger.read("grids", "default")["keys"]
     assert list(found["key"]) == keys
     assert np.allclose(found[FID], table(ledger, keys)[FID], rtol=1e-5)
@@ -207,7 +223,10 @@ def test_a_rows_command_brings_back_its_settings(made):
     odd = settings("analytic_ddim", 7, 3, 0.65, n=123) | {"guidance": 2.0, "metrics": card("metrics", "clean_fid")}
     odd["model"]["schedule"]["beta_end"], odd["data"]["path"] = 1e-5, "it's a file, with (odd) name.npz"
     odd["accelerator"]["analytic"]["file"], odd["device"]["threads"] = "norms/a b.npy", 2
-    records = [{"key": "odd", "settings": odd}, *ledger.all("quality")]
+    tuned = {"over_level": "window", "window": [0.2, 0.6], "index": "from_one", "apply": "deep"}
+    listed = {"schedule": "list", "full": [0, 3, 7], "protect_last": 2}
+    new = settings("heun", 7, 1, 0.65, sampler={"churn": 40.0, "churn_max": 50.0}, skip_tuning=tuned, deepcache=listed)
+    records = [{"key": "odd", "settings": odd}, {"key": "new", "settings": new}, *ledger.all("quality")]
     commands = report.commands(records)
     with initialize_config_module("fastdiff_conf", version_base="1.3"):
         for record in records[:9]:
@@ -220,7 +239,9 @@ def cells(*rows: tuple) -> pd.DataFrame:
     """(key, sampler, steps, interval, fid, images_per_s, verdict) -> what the headline reads of a table."""
     frame = pd.DataFrame(rows, columns=["key", "sampler", "steps", "interval", FID, "images_per_s", "verdict"])
     cost = frame["steps"] / frame["interval"]  # what is cached costs less
-    return frame.assign(rho_bottom=1.0, rho_top=1.0, branch=2, variance="small", n=1000, macs=cost)
+    frame = frame.assign(rho_bottom=1.0, rho_top=1.0, variance="small", n=1000, macs=cost, rival_verdict=None)
+    frame["branch"] = [2.0 if interval > 1 else None for interval in frame["interval"]]
+    return frame.reindex(columns=[*frame, *(knob for knob in KNOBS if knob not in frame)])
 
 
 def headline(frame: pd.DataFrame) -> str:
@@ -268,7 +289,7 @@ def test_the_headline_says_what_fewer_plain_steps_give(fid, words):
 def test_the_pareto_front_holds_what_no_cell_beats():
     frame = cells(BASELINE, CACHED, FASTER_BUT_WORSE, ("d", "ddim", 20, 1, 11.0, 25.0, "plain"))
     assert list(figures.front(frame, FID)["key"]) == ["a", "b", "c"]
-    assert list(tables.plain(frame)) == [True, False, False, True]
+    assert list(plain(frame)) == [True, False, False, True]
 
 
 def test_a_range_of_more_than_five_fold_is_drawn_on_a_log_axis():
@@ -280,3 +301,231 @@ def test_a_range_of_more_than_five_fold_is_drawn_on_a_log_axis():
 def test_without_a_varied_interval_there_is_no_figure_of_knobs():
     assert figures.knobs(cells(BASELINE), FID) is None
     assert len(figures.knobs(cells(BASELINE, CACHED), FID).axes) == 1
+
+
+def line_of(conf: dict, tmp_path) -> dict:
+    """The row of a cell's record."""
+    ledger = Ledger(tmp_path)
+    name = write_cell(ledger, conf, np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8))
+    return row(ledger.read("quality", name), None)
+
+
+def test_every_knob_of_every_sampler_and_plan_is_a_column():
+    samplers = [path.name.removesuffix(".yaml") for path in (files("fastdiff_conf") / "sampler").iterdir()]
+    named = {knob for name in samplers for knob in card("sampler", name)} | set(EARLIER["skip_tuning"])
+    plans = card("accelerator", "none")
+    named |= {*plans["skip_tuning"], *plans["deepcache"]} | {f for cls in SOLVERS.values() for f in vars(cls(steps=2))}
+    assert named - {"name"} <= set(KNOBS)
+
+
+def test_a_knob_that_nothing_reads_is_none(tmp_path):
+    off = line_of(settings("ddim", 10, 1, 1.0, skip_tuning={"index": "from_one"}, deepcache={"center": 3}), tmp_path)
+    assert set(off) >= set(KNOBS) and {off[knob] for knob in LATER} | {off["branch"]} == {None}
+    assert (off["interval"], off["rho_bottom"], off["rho_top"]) == (1, 1.0, 1.0)
+
+    tuned = line_of(settings("ddim", 10, 1, 0.8, skip_tuning={"window": [0.2, 0.6]}), tmp_path)
+    assert [tuned[k] for k in ("index", "over_level", "window", "apply")] == ["linspace", "constant", None, None]
+    both = {"over_level": "window", "window": [0.2, 0.6], "apply": "full"}
+    both = line_of(settings("ddim", 10, 3, 0.8, skip_tuning=both, deepcache={"schedule": "quadratic"}), tmp_path)
+    assert (both["window"], both["apply"], both["schedule"]) == ("0.2-0.6", "full", "quadratic")
+    assert (both["center"], both["power"], both["full"]) == (None, 1.5, None)  # null is the official power
+    assert (both["protect_first"], both["protect_last"]) == (0, 0)
+    bent = {"schedule": "centred", "center": 4, "power": 1.2, "protect_first": 2}
+    bent = line_of(settings("ddim", 10, 3, 1.0, deepcache=bent), tmp_path)
+    assert (bent["center"], bent["power"], bent["protect_first"], bent["interval"]) == (4, 1.2, 2, 3)
+
+
+def test_a_listed_schedule_is_cached_though_it_has_no_interval(tmp_path):
+    ledger = Ledger(tmp_path)
+    listed = {"schedule": "list", "full": [7, 0, 3], "interval": 1}
+    confs = [settings("ddpm", 10, 1, 1.0), settings("ddpm", 10, 1, 1.0, deepcache=listed)]
+    draw, pixels = np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8)
+    keys = [write_cell(ledger, conf, draw, pixels) for conf in confs]
+    frame = table(ledger, keys)
+    assert list(cached(frame)) == [False, True] and list(plain(frame)) == [True, False]
+    assert pd.isna(frame["interval"][1]) and frame["full"][1] == "0,3,7" and frame["speedup"][1] > 1
+    said = tables.text(frame)
+    assert "0,3,7" in said and {"interval", "full"} <= set(said.split()) and "schedule" not in said
+    assert describe(frame.iloc[1]) == "ddpm, 10 steps, full calls 0,3,7 at branch 2"
+    assert figures.knobs(frame, FID) is None
+    drawn = figures.pareto(frame, FID, keys[0])
+    assert "listed full calls" in [entry.get_text() for entry in drawn.legends[0].get_texts()]
+    assert "full" in pages.varying(frame)
+
+
+def test_the_figure_of_knobs_shows_one_way_to_cache():
+    """Two values at one place of one line would be joined by a stroke that means nothing."""
+    ways = [("u", 2, "uniform"), ("v", 5, "uniform"), ("w", 2, "centred")]
+    frame = cells(BASELINE, *((name, "ddpm", 25, interval, 11.0, 30.0, None) for name, interval, _ in ways))
+    frame["schedule"] = [None, *(schedule for *_, schedule in ways)]
+    (line,) = [line for line in figures.knobs(frame, FID).axes[0].lines if line.get_label().startswith("_child")]
+    assert len(line.get_xdata()) == 3
+
+
+@pytest.mark.parametrize(
+    ("interval", "rho", "knobs", "words"),
+    [
+        (1, 1.0, {}, "ddim, 50 steps"),
+        (3, 0.8, {}, "ddim, 50 steps, interval 3 at branch 2, rho 0.8"),
+        (3, 1.0, {"deepcache": {"schedule": "centred", "center": 20}}, "interval 3 at branch 2 (centred on call 20)"),
+        (3, 1.0, {"deepcache": {"schedule": "quadratic", "power": 1.2}}, "at branch 2 (quadratic, power 1.2)"),
+        (3, 1.0, {"deepcache": {"protect_first": 2, "protect_last": 1}}, "at branch 2 (first 2 and last 1 full)"),
+        (1, 1.0, {"deepcache": {"schedule": "list", "full": [*range(9)]}}, "9 listed full calls at branch 2"),
+        (1, 0.8, {"skip_tuning": {"index": "from_one", "over_level": "increasing"}}, "rho 0.8 (from_one, increasing)"),
+        (1, 0.8, {"skip_tuning": {"over_level": "window", "window": [0.2, 0.6]}}, "rho 0.8 (window 0.2-0.6)"),
+        (2, 0.8, {"skip_tuning": {"apply": "deep"}}, "interval 2 at branch 2, rho 0.8 (apply deep)"),
+        (1, 0.8, {"skip_tuning": {"apply": "deep"}}, "ddim, 50 steps, rho 0.8"),
+    ],
+)  # fmt: skip
+def test_a_cell_in_words_names_what_is_unusual(interval, rho, knobs, words, tmp_path):
+    said = describe(pd.Series(line_of(settings("ddim", 50, interval, rho, **knobs), tmp_path)))
+    assert said.endswith(words)
+
+
+def test_records_without_the_later_knobs_are_read_as_what_they_did(tmp_path):
+    conf = settings("ddpm", 10, 3, 0.8)
+    now = line_of(conf, tmp_path)
+    for plan, knobs in EARLIER.items():
+        conf["accelerator"][plan] = {knob: conf["accelerator"][plan][knob] for knob in knobs}
+    assert line_of(conf, tmp_path) == now
+    knobs = ("schedule", "over_level", "apply", "protect_last", "karras_rho")
+    assert [now[knob] for knob in knobs] == ["uniform", "constant", "all", 0, None]
+
+
+def test_a_row_of_heun_has_its_own_knobs_and_none_of_ddims(tmp_path):
+    still = line_of(settings("heun", 10, 1, 1.0), tmp_path)
+    assert {still[knob] for knob in ("eta", "variance", "clip", "spacing", "sigma2_clip")} == {None}
+    assert (still["karras_rho"], still["sigma_min"], still["sigma_max"], still["churn"]) == (7.0, 0.002, 80.0, 0.0)
+    assert {still[knob] for knob in ("churn_min", "churn_max", "noise_scale")} == {None}  # nothing churns
+    churning = line_of(settings("heun", 10, 1, 1.0, sampler={"churn": 40.0, "churn_max": 50.0}), tmp_path)
+    assert [churning[knob] for knob in ("churn_min", "churn_max", "noise_scale")] == [0.0, 50.0, 1.0]
+    assert list(plain(pd.DataFrame([still, churning]))) == [True, True]
+
+
+def judged(tmp_path, *measured: tuple) -> pd.DataFrame:
+    """(settings, fid, images_per_s) of cells -> their table."""
+    ledger, draw, pixels = Ledger(tmp_path), np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8)
+    keys = [write_cell(ledger, conf, draw, pixels, fid, per_s) for conf, fid, per_s in measured]
+    return table(ledger, keys)
+
+
+def plain_steps(*measured: tuple[int, float, float], sampler: str = "ddpm") -> list[tuple]:
+    return [(settings(sampler, steps, 1, 1.0), fid, speed) for steps, fid, speed in measured]
+
+
+STEPS = plain_steps((25, 5.0, 20.0), (8, 10.0, 45.0), (5, 20.0, 90.0))
+
+
+@pytest.mark.parametrize(("fid", "verdict"), [(14.0, "worse"), (6.0, "better"), (10.1, "indistinguishable")])
+def test_a_cached_cell_is_judged_against_the_best_plain_cell_that_is_as_fast(fid, verdict, tmp_path):
+    line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), fid, 40.0), *STEPS).iloc[0]
+    assert (line["rival"], line["rival_verdict"]) == ("8 steps", verdict)
+    assert line["against_rival"] == pytest.approx(fid - 10)  # cached minus rival: lower is better
+    low, high = line["against_rival.low"], line["against_rival.high"]
+    assert low < line["against_rival"] < high
+    assert {"worse": low > 0, "better": high < 0, "indistinguishable": low < 0 < high}[verdict]
+
+
+def test_what_fewer_steps_gave_stands_in_the_terminal_and_on_the_page(tmp_path):
+    frame = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *STEPS)
+    said = tables.text(frame)
+    assert "against fewer steps" in said and re.search(r"\+4\.00 \[\+3\.\d\d, \+4\.\d\d\] worse than 8 steps", said)
+    names = dict.fromkeys(frame["key"], "made")
+    page = pages.cells_tables({"grid": frame}, {"grid": "made"}, names)
+    assert "against_<wbr>rival" in page and '<span class="worse">worse than 8 steps</span>' in page
+    assert b"rival" in tables.csv(frame)
+
+
+def test_without_cached_cells_no_table_speaks_of_rivals_or_of_later_knobs(tmp_path):
+    frame = judged(tmp_path, *STEPS)
+    page = pages.cells_tables({"grid": frame}, {"grid": "made"}, dict.fromkeys(frame["key"], "made"))
+    assert "fewer steps" not in tables.text(frame) and "rival" not in page
+    head = tables.csv(frame).decode().splitlines()[0].split(",")
+    assert not {*LATER, *rivals.RIVAL} & set(head)
+    assert {*KNOBS} - {*LATER} <= set(head)  # a column of the first tables stays, though nothing is cached
+
+
+@pytest.mark.parametrize("others", [[], plain_steps((25, 5.0, 20.0), (8, 10.0, 39.9))])
+def test_without_a_plain_cell_as_fast_there_is_no_rival(others, tmp_path):
+    line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *others).iloc[0]
+    assert pd.isna(line["rival"]) and pd.isna(line["against_rival"])
+    assert line["rival_verdict"] == rivals.rival_words(line) == "no plain cell as fast"
+
+
+def test_a_plain_cell_of_equal_speed_is_as_fast_and_the_faster_of_two_equal_ones_is_the_rival(tmp_path):
+    cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)
+    assert judged(tmp_path / "a", cell, *plain_steps((8, 10.0, 40.0))).iloc[0]["rival"] == "8 steps"
+    equal = plain_steps((8, 10.0, 45.0), (7, 10.0, 50.0), (9, 10.0, 41.0))
+    assert judged(tmp_path / "b", cell, *equal).iloc[0]["rival"] == "7 steps"
+    assert judged(tmp_path / "c", cell, *plain_steps((1, 10.0, 45.0))).iloc[0]["rival"] == "1 step"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [settings("ddim", 8, 1, 1.0), settings("ddpm", 8, 1, 1.0, sampler={"spacing": "quadratic"}),
+     settings("ddpm", 8, 1, 1.0, n=500), settings("ddpm", 8, 1, 1.0, budget={"seed": 1}),
+     settings("ddpm", 8, 1, 1.0) | {"guidance": 2.0}, settings("ddpm", 8, 1, 1.0, device={"batch": 7}),
+     settings("heun", 8, 1, 1.0), settings("ddpm", 8, 1, 0.8), settings("ddpm", 8, 2, 1.0),
+     settings("analytic_ddpm", 8, 1, 1.0), settings("ddpm_large", 8, 1, 1.0)],
+)  # fmt: skip
+def test_a_cell_of_another_setting_or_with_a_method_is_no_rival(other, tmp_path):
+    line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), (other, 10.0, 45.0)).iloc[0]
+    assert line["rival_verdict"] == "no plain cell as fast"
+
+
+def test_an_analytic_cached_cell_has_the_plain_sampler_for_a_rival_by_name(tmp_path):
+    frame = judged(tmp_path, (settings("analytic_ddpm", 25, 3, 0.8), 14.0, 40.0), *STEPS)
+    assert frame["rival"][0] == "8 steps of ddpm"
+
+
+def test_cached_cells_of_heun_are_judged_within_their_churn(tmp_path):
+    arms = [(18, 3, 40.0, 14.0, 40.0), (8, 1, 40.0, 10.0, 45.0), (7, 1, 10.0, 2.0, 60.0), (6, 1, 0.0, 2.0, 60.0)]
+    line = judged(
+        tmp_path,
+        *((settings("heun", steps, interval, 1.0, sampler={"churn": churn}), *found)
+          for steps, interval, churn, *found in arms),
+    ).iloc[0]  # fmt: skip
+    assert (line["rival"], line["against_rival"]) == ("8 steps", pytest.approx(4.0))
+
+
+def test_only_cached_cells_are_judged_against_fewer_steps(tmp_path):
+    tuned = (settings("ddpm", 25, 1, 0.8), 4.0, 20.0)
+    frame = judged(tmp_path, tuned, *STEPS)
+    assert frame[rivals.RIVAL].isna().all(axis=None)
+    assert list(frame["verdict"].dropna()) == ["better", "plain", "plain", "plain"]
+
+
+def test_without_influence_a_rival_is_named_but_nothing_is_called_better_or_worse(tmp_path):
+    ledger, draw, pixels = Ledger(tmp_path), np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8)
+    cells_ = [(settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *STEPS]
+    frame = table(ledger, [write_cell(ledger, *cell[:1], draw, pixels, *cell[1:], unsure=True) for cell in cells_])
+    assert frame["rival"][0] == "8 steps" and frame["rival_verdict"].isna().all()
+    assert "+4.00 against 8 steps" in tables.text(frame) and rivals.tally(frame) == ""
+
+
+def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
+    other = ("d", "ddpm", 5, 2, 15.0, 90.0, "worse")
+    frame = cells(BASELINE, CACHED, FASTER_BUT_WORSE, other)
+    said = "Judged against fewer plain steps at equal time, of 2 cached cells with a rival (the best plain cell"
+    counts = "1 better, 1 worse, 0 indistinguishable. For 1 more no plain cell as fast has been measured."
+    frame["rival_verdict"] = [None, "better", "worse", rivals.UNMATCHED]
+    assert f"{said} at least as fast): {counts}" in headline(frame)
+    frame["verdict"] = "worse"  # no headline then, but the sentence stays
+    assert "1 better, 1 worse, 0 indistinguishable." in headline(frame)
+    frame["rival_verdict"] = [None, *[rivals.UNMATCHED] * 3]
+    assert "For none of the 3 cached cells has a plain cell as fast been measured." in headline(frame)
+    assert "fewer plain steps at equal time" not in headline(cells(BASELINE))
+
+
+def test_a_ledger_of_heun_and_of_listed_calls_has_a_report(tmp_path):
+    ledger, draw, pixels = Ledger(tmp_path / "runs"), np.random.default_rng(0), np.zeros((64, 1, 28, 28), np.uint8)
+    listed, tuned = {"schedule": "list", "full": [0, 2]}, {"over_level": "window", "window": [0.2, 0.6]}
+    knobs = [{}, {"deepcache": listed}, {"skip_tuning": {"rho_bottom": 0.8, **tuned}}]
+    keys = [write_cell(ledger, settings("heun", steps, 1, 1.0, **k), draw, pixels) for steps in (5, 9) for k in knobs]
+    ledger.write("grids", "edm", {"grid": "edm", "keys": keys})
+    done = make(tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "heun, 9 steps, full calls 0,2 at branch 2" in page and "rho 0.8 (window 0.2-0.6)" in page
+    assert "<code>against_rival</code>" in page
+    assert (tmp_path / "report" / "samples.png").exists()  # the baseline has no eta, as the others

@@ -46,6 +46,20 @@ def own_data(member: str, tmp_path: Path) -> list[str]:
         for i in range(3):
             Image.fromarray(np.full((40, 50, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
         return [f"data.path={tmp_path}", "data.size=28", "data.channels=1"]
+    if member == "data/cifar10":
+        (tmp_path / "archive.tar.gz").write_bytes(b"an archive's digest is taken, not its images")
+        return [f"data.path={tmp_path}/archive.tar.gz", "data.sha256=null", "model.shape=[3,32,32]"]
+    if member == "data/imagenet64":
+        for i in range(1, 11):
+            (tmp_path / f"train_data_batch_{i}.npz").write_bytes(b"likewise")
+        return [f"data.path={tmp_path}", "model.shape=[3,64,64]"]
+    if member.startswith("model/") and member != "model/mnist":  # nothing is downloaded here
+        (tmp_path / "weights").write_bytes(b"nor are they loaded")
+        np.savez(tmp_path / "mine.npz", images=np.zeros((30, 8, 8), np.uint8))
+        model = OmegaConf.load(CONF / f"{member}.yaml")
+        own = [f"data.path={tmp_path}/mine.npz", f"data.size={model.shape[1]}", f"data.channels={model.shape[0]}"]
+        own += ["sampler=heun"] if model.parameterisation == "edm" else []
+        return [f"model.weights={tmp_path}/weights", "model.sha256=null", "data=npz", *own]
     return []
 
 
@@ -116,7 +130,7 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["+sampler.nosuch=1"], "sampler has no knob 'nosuch'; it has: clip, eta"),
         (["+accelerator.freeu={b: 1}"], "accelerator has no plan 'freeu'; it has: analytic, deepcache, skip_tuning"),
         (["sampler.variance=huge"], "variance 'huge' is not one of: analytic, large, small"),
-        (["sampler.spacing=sqrt"], "spacing 'sqrt' is not one of: even, stride"),
+        (["sampler.spacing=sqrt"], "spacing 'sqrt' is not one of: even, karras, logsnr, quadratic, stride"),
         (["sampler.steps=0"], "steps is 0; a network with 1000 noise levels takes 1 .. 1000"),
         (["sampler.steps=ten"], "sampler.steps is 'ten'; int is needed"),
         (["accelerator.skip_tuning.rho_top=-1"], r"rho_top is -1.0; a factor in \[0, 2\] is needed"),
@@ -126,7 +140,7 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["device.precision=float8"], "precision 'float8' is not one of: auto, bfloat16, float32"),
         (["budget.n=1"], "budget.n is 1; at least 2 images are needed"),
         (["metrics.kind=vgg"], "metrics kind 'vgg' is not one of: classifier, clean_fid"),
-        (["model.parameterisation=score"], "parameterisation 'score' is not one of: eps, v, x0"),
+        (["model.parameterisation=score"], "parameterisation 'score' is not one of: edm, eps, v, x0"),
         (["model.schedule.name=sigmoid"], "schedule 'sigmoid' is not one of: cosine, linear"),
     ],
 )

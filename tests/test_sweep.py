@@ -126,7 +126,8 @@ def test_a_failing_cell_leaves_the_others_running_and_the_exit_code_says_so(fini
 
 def test_wrong_settings_stop_a_sweep_before_its_first_cell(tmp_path):
     done = sweep(tmp_path / "runs", "+grid=smoke", "sampler.spacing=even,sqrt")
-    assert done.returncode == 2 and done.stderr.strip() == "error: spacing 'sqrt' is not one of: even, stride"
+    menu = "even, karras, logsnr, quadratic, stride"
+    assert done.returncode == 2 and done.stderr.strip() == f"error: spacing 'sqrt' is not one of: {menu}"
     assert not (tmp_path / "runs" / "quality").exists()
 
 

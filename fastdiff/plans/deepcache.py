@@ -1,32 +1,128 @@
 """DeepCache (Ma, Fang & Wang 2024, arXiv 2312.00858): which network calls run every rung."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+SCHEDULES = ("centred", "list", "quadratic", "uniform")
+POWER = {"centred": 1.4, "quadratic": 1.5}  # what the official code takes when it is not told
 
 
 @dataclass(frozen=True)
 class DeepCache:
-    """Uniform 1:interval schedule (eq. 6). `branch` is the paper's m, counted from 1: on the other calls only rungs
-    0 .. branch - 1 run, on the state that entered up(branch - 1) at the last full call (eq. 4). Identity: interval 1.
+    """`branch` is the paper's m, counted from 1: on shallow calls only rungs 0 .. branch - 1 run, on the state that
+    entered up(branch - 1) at the last full call (eq. 4). Identity: interval 1.
+
+    schedule, where the full calls lie; there are ceil(asked / interval) of them, except for `list`:
+    `uniform`: every interval-th call (eq. 6). `centred`: dense around call `center` (eq. 7, as the official code
+    computes it). `quadratic`: dense at the noisiest calls (official LDM code). `list`: the calls named in `full`.
+    power: of `centred` and `quadratic`; None: the official default (1.4 and 1.5).
+    protect_first, protect_last: so many calls at either end of the trajectory are full whatever the schedule says.
     """
 
     interval: int = 1
     branch: int = 1
+    schedule: str = "uniform"
+    center: int = 15
+    power: float | None = None
+    full: tuple[int, ...] = ()
+    protect_first: int = 0
+    protect_last: int = 0
 
     def __post_init__(self):
         if self.interval < 1:
             raise ValueError(f"interval is {self.interval}; it must be at least 1 (1 caches nothing)")
         if self.branch < 1:
             raise ValueError(f"branch is {self.branch}; it is counted from 1 (the outermost skip)")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule '{self.schedule}' is not one of: {', '.join(SCHEDULES)}")
+        if self.power is not None and self.power <= 1:
+            raise ValueError(f"power is {self.power}; the official search starts above 1")
+        if self.center < 1:
+            raise ValueError(f"center is {self.center}; it is a call number, at least 1")
+        object.__setattr__(self, "full", tuple(sorted(set(self.full))))
+        if (self.schedule == "list") != bool(self.full):
+            raise ValueError("schedule 'list' and a list of calls in `full` go together: give both or neither")
+        if not all(isinstance(i, int) and i >= 0 for i in self.full):
+            raise ValueError(f"full is {list(self.full)}; it lists call numbers, counted from 0")
+        if min(self.protect_first, self.protect_last) < 0:
+            raise ValueError("protect_first and protect_last count calls; they cannot be negative")
+
+    def __str__(self) -> str:
+        if self.off or self.schedule == "uniform":
+            return f"interval {self.interval}"
+        calls = f"full calls {', '.join(map(str, self.full))}" if self.full else f"interval {self.interval}"
+        return f"{calls} ({self.schedule})"
 
     @property
     def off(self) -> bool:
-        return self.interval == 1
+        return self.interval == 1 and self.schedule != "list"
+
+    def identity(self) -> dict:
+        """What differs from the default among the knobs that this schedule reads."""
+        unread = {"uniform": {"center", "power"}, "quadratic": {"center"}, "list": {"center", "power", "interval"}}
+        kept = [f for f in fields(self) if f.name not in unread.get(self.schedule, set())]
+        values = {f.name: getattr(self, f.name) for f in kept if getattr(self, f.name) != f.default}
+        return values | ({"power": self._power} if self.schedule in POWER else {})
+
+    @property
+    def _power(self) -> float:
+        return POWER[self.schedule] if self.power is None else self.power
 
     def full_calls(self, calls: int, asked: int | None = None) -> list[bool]:
         """For each call of a trajectory, from the noisiest, whether it runs every rung. The first always does.
 
-        `asked`: the number of steps asked for; calls beyond it (spacing `stride`) are shallow, as in the official code,
-        which draws its list of full calls from the steps asked for. Without caching every call is full.
+        `asked`: the calls that were asked for; those beyond it (spacing `stride`) are shallow, as in the official
+        code, which draws its list of full calls from the number asked for. Without caching every call is full.
+        Raises ValueError for a schedule that has no such trajectory.
         """
-        asked = calls if asked is None or self.off else asked
-        return [i % self.interval == 0 and i < asked for i in range(calls)]
+        if self.off:
+            return [True] * calls
+        asked = calls if asked is None else asked
+        count = -(-asked // self.interval)
+        if self.schedule == "uniform":
+            chosen = set(range(0, asked, self.interval))
+        elif self.schedule == "list":
+            if self.full[-1] >= calls:
+                raise ValueError(f"full names call {self.full[-1]}, but this trajectory has calls 0 .. {calls - 1}")
+            chosen = set(self.full)
+        elif self.schedule == "quadratic":
+            chosen = set(quadratic(asked, count, self._power))
+        else:
+            chosen = set(centred(asked, count, self.center, self._power))
+        chosen |= {0, *range(self.protect_first), *range(calls - self.protect_last, calls)}
+        return [i in chosen for i in range(calls)]
+
+
+def quadratic(calls: int, count: int, power: float) -> list[int]:
+    """`count` of the calls, further and further apart: l^power, with l evenly spaced from 0 to calls^(1/power).
+
+    Where rounding makes two of them one, the power shrinks by 0.02 until all differ (or it has reached 1).
+    """
+    while power > 1:
+        nodes = np.linspace(0, calls ** (1 / power), count + 1)
+        chosen = np.unique((nodes**power).astype(np.int32))[:-1].tolist()
+        if len(chosen) == count:
+            break
+        power -= 0.02
+    return chosen
+
+
+def centred(calls: int, count: int, center: int, power: float) -> list[int]:
+    """`count` of the calls, dense around `center`: l^power + center, with l evenly spaced from (-center)^(1/power) to
+    (calls - center)^(1/power).
+
+    The lower end is a root of a negative number: the principal complex one, and after raising to the power again the
+    real part is what counts. That is no signed power, and it gives other calls than eq. 7 read as one. Where rounding
+    makes two of them one, the power shrinks by 0.02 until all differ; at 1 the last attempt stands, with fewer calls.
+    """
+    if center >= calls:
+        raise ValueError(f"center is call {center}, but the calls asked for are 0 .. {calls - 1}")
+    while power > 1:
+        nodes = np.linspace(complex(-center) ** (1 / power), (calls - center) ** (1 / power), count + 1)
+        offsets = np.unique((nodes**power).real.astype(np.int32))
+        chosen = [0, *(int(offset) + center for offset in offsets[1:-1])]
+        if len(chosen) == count:
+            break
+        power -= 0.02
+    return chosen

@@ -6,9 +6,11 @@ from html import escape
 import pandas as pd
 
 from ..statistics import Estimate
-from .figures import describe, front, rho
+from .figures import front
 from .html import ends, number, text_table
-from .tables import plain, quality_columns
+from .rivals import tally
+from .rows import cached, plain, quality_columns
+from .words import describe, rho
 
 
 def sentence(line: pd.Series, column: str) -> str:
@@ -24,7 +26,7 @@ def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[
     """
     if not plain(frame).any():
         return _paragraphs("No plain sampler has been measured, so what is gained is open: <code>make bench</code>.")
-    methods = frame[(frame["interval"] > 1) | (frame.apply(rho, axis=1) != "1") | (frame["variance"] == "analytic")]
+    methods = frame[cached(frame) | (frame.apply(rho, axis=1) != "1") | (frame["variance"] == "analytic")]
     cheaper = methods[methods["macs"] < base["macs"]]  # what costs the same is faster by chance alone
     faster = cheaper[cheaper["images_per_s"] > base["images_per_s"]].sort_values("images_per_s", ascending=False)
     kept = [line for _, line in faster.iterrows() if line["verdict"] != "worse" and not compare(line, base).low > 0]
@@ -34,7 +36,7 @@ def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[
     if not kept:
         near = [f" The nearest is {sentence(line, column)}." for _, line in faster.sort_values(column).iterrows()][:1]
         lede = f"<strong>Nothing measured here is faster than the baseline without being worse.</strong>{''.join(near)}"
-        return _paragraphs(f"{lede} The baseline is {sentence(base, column)}.", last)
+        return _paragraphs(f"{lede} The baseline is {sentence(base, column)}.", tally(frame), last)
     best = kept[0]
     gain, change = best["images_per_s"] / base["images_per_s"], compare(best, base)
     worst = f"not told apart from it in {base['n']:,} images; the loss may be as large as {number(change.high, 1, '+')}"
@@ -43,7 +45,8 @@ def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[
     lede += f" The baseline is {sentence(base, column)}; the paired difference is {_signed(change)}."
     rule = "It is the fastest cell with a method at work that is worse neither than the plain sampler at its own steps"
     rivals = frame[plain(frame) & (frame["images_per_s"] >= best["images_per_s"])].sort_values(column)
-    return _paragraphs(lede, _rivals(rivals, best, column, compare), f"{rule} nor than the baseline. {last}")
+    fewer = f"{_rivals(rivals, best, column, compare)} {tally(frame)}"
+    return _paragraphs(lede, fewer, f"{rule} nor than the baseline. {last}")
 
 
 def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callable[..., Estimate]) -> str:
@@ -60,10 +63,23 @@ def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callabl
     return f"Fewer plain steps do not match it. The best plain cell at least as fast is {known}"
 
 
+_RIVAL = (
+    "<code>against_rival</code>, <code>rival_verdict</code>: a cached cell against fewer plain steps at equal time. Its"
+    " rival is, of the plain cells of its setting at any number of steps with at least its <code>images_per_s</code>,"
+    " the one with the lowest value; the difference is cached minus rival, paired as in <code>change</code>, and the"
+    " words are about the cached cell. Which cells are as fast is itself measured: protocol <code>quick</code> times"
+    " each while it is generated, and <code>images_per_s</code> of this machine may drift from one cell to the next, so"
+    " that a plain cell of nearly equal speed is taken or left by chance; the interval knows nothing of that"
+    " (<code>make speed</code> times caching intervals in turns). Only steps that were measured count: few of them"
+    " favour the cached cell, and <code>no plain cell as fast</code> says nothing for it."
+)
+
+
 def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
     """What each number is, and what it is not."""
     ours = " <code>mnist-classifier</code> is the embedded digit classifier: its values are no FID of Inception's."
-    verdicts = frame["verdict"].isin(["better", "worse", "indistinguishable"]).sum()
+    words = ["better", "worse", "indistinguishable"]
+    verdicts = frame["verdict"].isin(words).sum() + frame["rival_verdict"].isin(words).sum()
     items = [
         f"<code>{name}</code>: Fr\u00e9chet distance between the features of the generated and of the training images."
         f" Lower is better.{ours if 'mnist-classifier' in name else ''}"
@@ -75,8 +91,9 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         " of the n images, with the training images taken as fixed.",
         "<code>change</code>: the first value minus that of the plain sampler at the same steps, with its paired 95 %"
         " interval: image i starts from the same noise in both. <code>verdict</code>: better or worse where that"
-        f" interval excludes 0. The {verdicts} verdicts are not corrected for multiple comparisons: of cells that"
-        " change nothing, up to one in twenty is called better or worse.",
+        f" interval excludes 0. The {verdicts} verdicts, on rivals too, are not corrected for multiple comparisons: of"
+        " cells that change nothing, up to one in twenty is called better or worse.",
+        *([_RIVAL] if cached(frame).any() else []),
         "<code>images_per_s</code>: protocol <code>quick</code>, the median over batches generated anyway, on"
         f" {escape(base['device'])} ({base['precision']}, batch {base['batch']}). It says nothing of other devices:"
         " figures for a GPU come from a run on that GPU. <code>speedup</code>: over the same sampler, steps and"
@@ -102,7 +119,7 @@ def environment(records: list[dict]) -> str:
 
 
 def _paragraphs(lede: str, *others: str) -> str:
-    return f'<p class="lede">{lede}</p>' + "".join(f"<p>{text}</p>" for text in others)
+    return f'<p class="lede">{lede}</p>' + "".join(f"<p>{text}</p>" for text in others if text)
 
 
 def _signed(change: Estimate) -> str:

@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ..tracking import contact_sheet
 from .labels import annotate
-from .tables import plain
+from .rows import cached, plain
+from .words import rho
 
 INK, PAPER, RULE = "#2b2b2b", "#ffffff", "#dcdcdc"  # the page swaps these three for its own, light or dark
 MUTED = "#808080"
@@ -57,17 +58,6 @@ def front(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return fastest[fastest[column] < fastest[column].cummin().shift(fill_value=np.inf)][::-1]
 
 
-def rho(cell) -> str:
-    """The factors in words: `0.8`, or `0.8 to 0.9` from the innermost skip to the outermost."""
-    return f"{cell['rho_bottom']:g}" + (f" to {cell['rho_top']:g}" if cell["rho_top"] != 1 else "")
-
-
-def describe(cell) -> str:
-    """A cell (a row of the table) in words: its sampler, its steps, and the methods at work."""
-    cache = f", interval {cell['interval']} at branch {cell['branch']:.0f}" if cell["interval"] > 1 else ""
-    return f"{cell['sampler']}, {cell['steps']} steps{cache}" + ("" if rho(cell) == "1" else f", rho {rho(cell)}")
-
-
 @styled
 def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None) -> Figure:
     """Quality (lower is better, 95 % whiskers) against images_per_s: one mark a cell, numbers are steps.
@@ -89,7 +79,7 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None) -> Fig
         colour, x = _colour(cell["sampler"]), cell["images_per_s"]
         ax.vlines(x, *_ends(cell, column), color=colour, lw=0.8, alpha=0.45)
         fill = {"mec": colour, "mew": 1.3, "mfc": colour if rho(cell) == "1" else PAPER}
-        ax.plot(x, cell[column], MARKERS.get(cell["interval"], "X"), ms=6, **fill, gid=f"cell-{cell['key']}", zorder=3)
+        ax.plot(x, cell[column], _marker(cell["interval"]), ms=6, **fill, gid=f"cell-{cell['key']}", zorder=3)
     named, labels = pd.concat([rivals, best]).drop_duplicates("key"), []
     for _, cell in rivals[rivals["key"] == baseline].iterrows():
         ax.plot(cell["images_per_s"], cell[column], "o", ms=13, mfc="none", mec=INK, mew=1.2)
@@ -108,17 +98,19 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None) -> Fig
 def knobs(frame: pd.DataFrame, column: str) -> Figure | None:
     """Quality (95 % whiskers) against interval, one panel a number of steps; None where no interval was varied.
 
-    Of several branches the most frequent one is shown.
+    Of several ways to cache (branch, schedule, protection) the most frequent one is shown; a list of calls has no
+    interval.
     """
-    cached = frame[frame["interval"] > 1].dropna(subset=[column])
-    if cached.empty:
+    hits = frame[cached(frame)].dropna(subset=[column, "interval"])
+    if hits.empty:
         return None
-    branch = cached["branch"].mode().iloc[0]
-    shown = frame[(frame["interval"] == 1) | (frame["branch"] == branch)].dropna(subset=[column])
-    shown = shown[shown["steps"].isin(cached["steps"]) & shown["sampler"].isin(cached["sampler"])].sort_values(
+    ways = hits[_WAYS].apply(lambda way: str(way.tolist()), axis=1)
+    hits = hits[ways == ways.mode().iloc[0]]
+    shown = pd.concat([frame[~cached(frame)].dropna(subset=[column]), hits])
+    shown = shown[shown["steps"].isin(hits["steps"]) & shown["sampler"].isin(hits["sampler"])].sort_values(
         ["rho_bottom", "rho_top"], ascending=False
     )
-    panels, ticks = sorted(shown["steps"].unique()), sorted(shown["interval"].unique())
+    panels, ticks = sorted(shown["steps"].unique()), sorted(shown["interval"].astype(int).unique())
     factors = shown.apply(rho, axis=1)
     looks = {value: DASHES[i % len(DASHES)] for i, value in enumerate(factors.unique())}
     lines = [(sampler, value) for sampler in _order(shown) for value in looks]
@@ -160,11 +152,16 @@ def samples(rows: list[tuple[str, np.ndarray]], count: int = 10) -> Figure:
     return figure
 
 
+_WAYS = ["branch", "schedule", "center", "power", "protect_first", "protect_last"]
 _FRONT = {"color": MUTED, "lw": 5, "alpha": 0.25, "solid_capstyle": "butt"}
 
 
 def _colour(sampler: str) -> str:
     return COLOURS.get(sampler) or SPARE[sum(sampler.encode()) % len(SPARE)]
+
+
+def _marker(interval: float) -> str:
+    return "P" if pd.isna(interval) else MARKERS.get(interval, "X")
 
 
 def _fill(value: str, colour: str) -> str:
@@ -203,7 +200,8 @@ def _samplers(frame: pd.DataFrame) -> list[Line2D]:
 
 def _meanings(frame: pd.DataFrame) -> list[Line2D]:
     """What the marks and lines of the Pareto plot mean, in grey: true of every colour."""
-    marks = [(f"interval {i}", MARKERS.get(i, "X"), MUTED) for i in sorted(frame["interval"].unique())]
+    marks = [(f"interval {i:g}", _marker(i), MUTED) for i in sorted(frame["interval"].dropna().unique())]
+    marks += [("listed full calls", _marker(np.nan), MUTED)] if frame["interval"].isna().any() else []
     marks += [("rho below 1", "o", PAPER)] if (frame["rho_bottom"] * frame["rho_top"] != 1).any() else []
     grey = [Line2D([], [], marker=m, ls="none", ms=6, mec=MUTED, mfc=c, mew=1.3, label=label) for label, m, c in marks]
     grey += [

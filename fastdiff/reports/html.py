@@ -7,7 +7,9 @@ from html import escape
 import pandas as pd
 
 from .figures import INK, PAPER, RULE
-from .tables import KNOBS, quality_columns
+from .rivals import rival_words, rivalled
+from .rows import KNOBS, quality_columns
+from .tables import differs, short
 
 CSS = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1f2328; --muted: #59636e; --rule: #d9dde2; --soft: #f4f5f7;
@@ -84,13 +86,17 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
     knobs, seen, parts = varying(pd.concat(list(grids.values()))), set(), []
     for grid, cells in grids.items():
         rows, values = [], [*quality_columns(cells), *quality_columns(cells, "is")]
-        columns = [*knobs, *values, "change", "verdict", "images_per_s", "speedup", "nfe", "full_calls", "MMACs", "key"]
+        against = ["against_rival", "rival_verdict"] if rivalled(cells) else []
+        columns = [*knobs, *values, "change", "verdict", *against, "images_per_s", "speedup", "nfe", "full_calls"]
+        columns += ["MMACs", "key"]
         right = {c for c in columns if c not in cells or cells[c].dtype.kind in "iuf" or c == "change"}
         for _, line in cells.iterrows():
-            shown = {k: _knob(line[k]) for k in [*knobs, "nfe", "full_calls", "verdict"]}
+            shown = {k: _knob(line[k]) for k in [*knobs, "nfe", "full_calls"]}
             shown |= {v: ends(line, v, cells[v].abs().max(), "", RANGE) for v in values}
-            shown |= {"change": ends(line, "change", cells[values[0]].abs().max(), "+", RANGE)}
-            shown |= {"verdict": f'<span class="{shown["verdict"]}">{shown["verdict"]}</span>'}
+            for difference in ("change", "against_rival"):
+                shown[difference] = ends(line, difference, cells[values[0]].abs().max(), "+", RANGE)
+            shown |= {"verdict": _coloured(line["verdict"], _knob(line["verdict"]))}
+            shown |= {"rival_verdict": _coloured(line["rival_verdict"], escape(rival_words(line)) or DASH)}
             shown |= {
                 "images_per_s": number(line["images_per_s"], 100),
                 "speedup": number(line["speedup"]) + "x" * pd.notna(line["speedup"]),
@@ -117,8 +123,8 @@ def text_table(heads: list[str], rows: list[list[str]], label: str) -> str:
 def varying(frame: pd.DataFrame) -> list[str]:
     """Knobs worth a column: the methods', and what varies beyond what the sampler's name already says."""
     always = ["sampler", "steps", "rho_bottom", "interval"]
-    more = [k for k in KNOBS if k in frame and k not in always and frame[k].nunique() > 1]
-    return [*always, *(k for k in more if frame.groupby("sampler")[k].nunique().max() > 1)]
+    more = [k for k in KNOBS if k in frame and k not in always and differs(frame, k)]
+    return [*always, *(k for k in more if any(differs(cells, k) for _, cells in frame.groupby("sampler")))]
 
 
 def number(value: float, size: float = 1.0, sign: str = "") -> str:
@@ -135,9 +141,12 @@ def ends(line, column: str, size: float, sign: str = "", form: str = " [{}, {}]"
 
 
 def _knob(value) -> str:
-    if value is None or pd.isna(value):
-        return DASH
-    return f"{value:g}" if isinstance(value, (int, float)) else escape(str(value))
+    return escape(short(value, DASH))
+
+
+def _coloured(verdict, words: str) -> str:
+    """Words in the colour of a verdict."""
+    return f'<span class="{verdict}">{words}</span>' if verdict in ("better", "worse", "plain") else words
 
 
 def _cell(tag: str, content, right: bool) -> str:

@@ -1,62 +1,24 @@
-"""The ledger as tables: one row a cell, every knob, every quality value under its protocol's name."""
+"""The ledger as tables: one row a cell, what it is, what it gives, and how it compares."""
 
 import math
 
 import pandas as pd
 
 from ..records import Ledger
-from ..statistics import Estimate, difference
+from .rivals import RIVAL, change, rival, rival_words, rivalled
+from .rows import KNOBS, LATER, SETTING, cached, quality_columns, row, same
 
-# What a cell is, in the order people read it; W&B's config.
-KNOBS = [
-    "sampler", "steps", "rho_bottom", "rho_top", "interval", "branch", "variance", "eta", "clip", "spacing",
-    "sigma2_clip", "state_dtype", "guidance", "analytic_images", "model", "data", "metrics", "seed", "precision",
-    "batch", "device",
-]  # fmt: skip
-
-# Knobs that have to be equal for two cells to be compared: all but the three methods'.
-_METHODS = {"sampler", "rho_bottom", "rho_top", "interval", "branch", "variance", "analytic_images"}
-_SETTING = [knob for knob in KNOBS if knob not in _METHODS] + ["n"]
-
-
-def row(record: dict, speed: dict | None) -> dict:
-    """One quality record and its speed record -> one flat line. A knob of a method that is off is None."""
-    settings, identity = record["settings"], record["identity"]["generation"]
-    sampler, plans = settings["sampler"], settings["accelerator"]
-    rho, cache = plans["skip_tuning"], plans["deepcache"]
-    line = {
-        "key": record["key"],
-        "sampler": sampler.get("name", "ddim"),
-        **{k: v for k, v in sampler.items() if k != "name"},
-    }
-    line |= {
-        "rho_bottom": float(rho["rho_bottom"]),
-        "rho_top": float(rho["rho_top"]),
-        "interval": int(cache["interval"]),
-    }
-    line |= {"branch": int(cache["branch"]) if identity["deepcache"] else None, "guidance": float(settings["guidance"])}
-    line |= {"analytic_images": identity.get("score_norms", {}).get("images"), "seed": settings["budget"]["seed"]}
-    line |= {name: settings[name]["name"] for name in ("model", "data", "metrics")}
-    line |= {
-        "precision": record["precision"],
-        "batch": settings["device"]["batch"],
-        "device": record["device"],
-        "n": record["n"],
-    }
-    for protocol, value in record["values"].items():
-        line[protocol] = value["value"]
-        line |= {f"{protocol}.{end}": value[end] for end in ("low", "high") if end in value}
-    for name in ("images_per_s", "latency_ms"):
-        line[name] = speed[name] if speed else None
-    return line | {name: record["cost"][name] for name in ("nfe", "full_calls", "macs", "conv_macs")}
+# Knobs that say what a cell is by being absent too: none is part of every variant of its method.
+_OPTIONAL = {"interval", "window", "center", "power", "full"}
 
 
 def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
-    """All cells of the ledger, or those of `keys` in their order, with speed-up and change against the plain sampler.
+    """All cells of the ledger, or those of `keys` in their order, with speed-up and comparisons with plain samplers.
 
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
-    of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words. The cells
-    compared with are looked for in the whole ledger.
+    of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words.
+    against_rival, rival_verdict: the same for cached cells, against the best plain cell (`rival`) at least as fast. The
+    cells compared with are looked for in the whole ledger.
     """
     records = {record["key"]: record for record in ledger.all("quality")}
     if keys is None:
@@ -69,70 +31,41 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
     frame = every.set_index("key", drop=False).loc[wanted].reset_index(drop=True).dropna(axis=1, how="all")
     frame = frame.reindex(columns=[name for name in every if name in frame or name in KNOBS])
     frame["speedup"] = pd.Series([_speedup(line, every) for _, line in frame.iterrows()], dtype=float)
-    return frame.join(pd.DataFrame([_change(line, every, ledger) for _, line in frame.iterrows()]))
-
-
-def plain(frame: pd.DataFrame) -> pd.Series:
-    """Which cells run no method at all: small variance, every factor 1, no caching."""
-    untouched = (frame["rho_bottom"] == 1) & (frame["rho_top"] == 1) & (frame["interval"] == 1)
-    return untouched & (frame["variance"] == "small")
-
-
-def compare(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Estimate:
-    """one - other in a quality column, paired by noise, with its 95 % interval; where none is known se is nan."""
-    psi = [ledger.influence(line["key"]).get(column.partition("[")[0]) for line in (one, other)]
-    if any(values is None for values in psi):
-        change = float(one[column] - other[column])
-        return Estimate(change, math.nan, change, change)
-    return difference(one[column], other[column], *psi, paired=True)
-
-
-def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
-    """Columns with values of a metric, one per protocol: numbers of different protocols never share a column."""
-    return [name for name in frame if name.startswith(f"{metric}[") and name.endswith("]")]
-
-
-def _same(frame: pd.DataFrame, line: pd.Series, names: list[str]) -> pd.Series:
-    wanted = pd.Series(True, index=frame.index)
-    for name in names:
-        wanted &= (frame[name] == line[name]) | (frame[name].isna() & pd.isna(line[name]))
-    return wanted
+    judged = [change(line, every, ledger) | rival(line, every, ledger) for _, line in frame.iterrows()]
+    return frame.join(pd.DataFrame(judged))
 
 
 def _speedup(line: pd.Series, frame: pd.DataFrame) -> float | None:
-    alike = _same(frame, line, [*_SETTING, "sampler", "variance", "rho_bottom", "rho_top"])
-    base = frame[alike & (frame["interval"] == 1)]
+    tuned = ["rho_bottom", "rho_top", "index", "over_level", "window"]  # not `apply`: uncached calls are all full
+    base = frame[same(frame, line, [*SETTING, "sampler", "variance", *tuned]) & ~cached(frame)]
     return None if base.empty or pd.isna(line["images_per_s"]) else line["images_per_s"] / base["images_per_s"].iloc[0]
 
 
-def _change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
-    """The line against the plain cell of its setting, in its first quality value."""
-    nothing = {"change": math.nan, "change.low": math.nan, "change.high": math.nan, "verdict": None}
-    base = frame[_same(frame, line, _SETTING) & plain(frame)]
-    columns = [name for name in quality_columns(frame) if not pd.isna(line.get(name))]
-    if base.empty or not columns:
-        return nothing
-    if base["key"].iloc[0] == line["key"]:
-        return nothing | {"verdict": "plain"}
-    found = compare(ledger, columns[0], line, base.iloc[0])
-    if math.isnan(found.se):
-        return nothing | {"change": found.value}
-    verdict = "better" if found.high < 0 else "worse" if found.low > 0 else "indistinguishable"
-    return {"change": found.value, "change.low": found.low, "change.high": found.high, "verdict": verdict}
+def csv(frame: pd.DataFrame) -> bytes:
+    """A table as a file: all its columns but those of later versions in which no cell has anything."""
+    empty = [name for name in (*LATER, *RIVAL) if frame[name].isna().all()]
+    return frame.drop(columns=empty).to_csv(index=False, float_format="%.6g").encode()
+
+
+def differs(frame: pd.DataFrame, knob: str) -> bool:
+    """Whether cells differ in a knob; a knob that is None in some of them counts as a difference if that says much."""
+    return frame[knob].nunique(dropna=knob not in _OPTIONAL) > 1
 
 
 def text(frame: pd.DataFrame) -> str:
     """The table people see in the terminal: what differs between cells, quality with its interval, speed, cost."""
     if frame.empty:
         return "no finished cell"
-    varying = [name for name in KNOBS[2:] if name not in _SETTING and frame[name].nunique() > 1 and name != "variance"]
+    varying = [name for name in KNOBS[2:] if name not in SETTING and name != "variance" and differs(frame, name)]
     shown = {"sampler": frame["sampler"], "steps": frame["steps"].map(str)}
-    shown |= {name: ["-" if pd.isna(value) else f"{value:g}" for value in frame[name]] for name in varying}
+    shown |= {name: [short(value, "-") for value in frame[name]] for name in varying}
     for column in [*quality_columns(frame), *quality_columns(frame, "is")]:
         shown[column] = _with_intervals(frame, column, ".2f")
     verdicts = ["" if pd.isna(verdict) else verdict for verdict in frame["verdict"]]
-    changes = _with_intervals(frame, "change", "+.2f")
-    shown["against plain"] = [f"{change} {verdict}".strip() or "-" for change, verdict in zip(changes, verdicts)]
+    shown["against plain"] = _with_words(frame, "change", verdicts)
+    if rivalled(frame):
+        words = [rival_words(line) for _, line in frame.iterrows()]
+        shown["against fewer steps"] = _with_words(frame, "against_rival", words)
     for name, column, form in (
         ("images/s", frame["images_per_s"], "{:.1f}"),
         ("speedup", frame["speedup"], "{:.2f}x"),
@@ -140,6 +73,19 @@ def text(frame: pd.DataFrame) -> str:
     ):
         shown[name] = ["-" if pd.isna(value) else form.format(value) for value in column]
     return pd.DataFrame(shown).to_string(index=False)
+
+
+def short(value, missing: str) -> str:
+    """A knob's value as people write it."""
+    if value is None or pd.isna(value):
+        return missing
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _with_words(frame: pd.DataFrame, column: str, words: list[str]) -> list[str]:
+    """A signed difference with its interval and what to call it."""
+    found = _with_intervals(frame, column, "+.2f")
+    return [f"{value} {word}".strip() or "-" for value, word in zip(found, words)]
 
 
 def _with_intervals(frame: pd.DataFrame, column: str, form: str) -> list[str]:

@@ -1,5 +1,8 @@
 """Samplers: they see only x = x0 + sigma eps and denoise(x, sigma) -> x0."""
 
 from .ddim import DDIM, PRESETS, preset
+from .heun import Heun
 
-__all__ = ["DDIM", "PRESETS", "preset"]
+SOLVERS = {"heun": Heun}  # by the name of a sampler; every other name is a preset of DDIM
+
+__all__ = ["DDIM", "Heun", "PRESETS", "SOLVERS", "preset"]

@@ -12,6 +12,10 @@ class Sampler(Protocol):
 
     steps: int
 
+    @property
+    def asked(self) -> int:
+        """Network calls that this many steps should take: from it plans draw their lists. Spacings may give more."""
+
     def sigmas(self, denoiser) -> list[float]:
         """Noise levels of the trajectory: non-increasing, ending with 0, float64."""
 

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..spacing import SPACINGS, indices
+from ..spacing import SPACINGS, trajectory
 
 if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from torch import Tensor
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from ..noise import Noise
 
 CHOICES = {
-    "spacing": tuple(sorted(SPACINGS)),
+    "spacing": SPACINGS,
     "variance": ("analytic", "large", "small"),
     "clip": ("none", "x0", "x0_and_eps"),
     "state_dtype": ("float32", "float64"),
@@ -61,10 +61,11 @@ class DDIM:
             raise ValueError(f"variance 'large' is DDPM's beta: it needs eta=1, not {self.eta}")
 
     def sigmas(self, denoiser) -> list[float]:
-        if denoiser.levels is None:
-            raise ValueError(f"spacing '{self.spacing}' places steps on training levels; this network has none")
-        levels = denoiser.levels
-        return [float(levels[n - 1]) for n in reversed(indices(self.spacing, len(levels), self.steps))] + [0.0]
+        return trajectory(self.spacing, self.steps, denoiser)
+
+    @property
+    def asked(self) -> int:
+        return self.steps
 
     def calls(self, denoiser) -> int:
         return len(self.sigmas(denoiser)) - 1
@@ -94,7 +95,7 @@ class DDIM:
         """Images x0 (B C H W) in the data's range (unclipped under clip `none`)."""
         sigmas = self.sigmas(denoiser)
         rows = self.coefficients(sigmas, cov_x0, denoiser.vp)
-        denoise = denoiser.start(len(rows), cond, asked=self.steps)
+        denoise = denoiser.start(len(rows), cond, asked=self.asked)
         x = noise(0)
         x = denoiser.prior_scale(sigmas[0]) * (x.double() if self.state_dtype == "float64" else x)
         for i, (keep, var) in enumerate(rows):

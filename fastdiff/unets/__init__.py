@@ -19,11 +19,12 @@ def build(family: str, arch: dict, state: dict | None = None) -> UNet:
     if family not in FAMILIES:
         raise ValueError(f"model family '{family}' is not one of: {', '.join(FAMILIES)}")
     try:
-        unet = import_module(f".{family}", __package__).make(dict(arch))
+        module = import_module(f".{family}", __package__)
+        unet = module.make(dict(arch))
     except TypeError as error:
         raise ValueError(f"arch of the {family} family: {error}") from error
     if state is not None:
-        _load(getattr(unet, "official", unet), state)
+        _load(getattr(unet, "official", unet), module.renamed(state) if hasattr(module, "renamed") else state)
     return unet.eval().requires_grad_(False)
 
 

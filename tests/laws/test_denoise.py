@@ -44,7 +44,7 @@ def test_networks_of_eps_x0_and_v_built_from_one_another_give_one_x0(fake_unet, 
 
 
 def test_an_unknown_parameterisation_is_refused_with_the_menu(make_card):
-    with pytest.raises(ValueError, match="'score' is not one of: eps, v, x0"):
+    with pytest.raises(ValueError, match="'score' is not one of: edm, eps, v, x0"):
         make_card(parameterisation="score")
 
 
@@ -162,5 +162,5 @@ def test_a_schedule_has_the_levels_of_its_alpha_bars():
     cosine = Schedule("cosine")
     assert cosine.betas().max() == 0.999
     assert (np.diff(cosine.levels()) > 0).all()
-    with pytest.raises(ValueError, match="'sqrt' is not one of: cosine, linear"):
+    with pytest.raises(ValueError, match="'sqrt' is not one of: cosine, linear, scaled_linear"):
         Schedule("sqrt")

@@ -12,7 +12,7 @@ from fastdiff.denoise import Denoiser
 from fastdiff.model_card import ModelCard
 from fastdiff.noise import noise_of
 from fastdiff.plans import DeepCache, SkipTuning
-from fastdiff.samplers import PRESETS, preset
+from fastdiff.samplers import PRESETS, Heun, preset
 from fastdiff.unets import build
 
 CARD = ModelCard("fake", "native", {}, (1, 28, 28), "none", classes=10)
@@ -42,6 +42,37 @@ def test_a_trajectory_with_every_plan_stays_on_the_gpu(name, dtype, guidance):
         cond = torch.zeros(4, dtype=torch.int64)
         with NoCopyToHost():
             x = preset(name, steps=4)(denoiser, noise, cond, [0.1] * 4)
+    assert x.device.type == "cuda" and x.shape == (4, 1, 28, 28) and x.dtype == torch.float32
+
+
+NETWORKS = {
+    "adm": dict(in_channels=1, model_channels=32, out_channels=2, num_res_blocks=1, attention_resolutions=[2],
+                channel_mult=[1, 1], num_classes=10, use_scale_shift_norm=True, resblock_updown=True),
+    "ddim": dict(ch=32, out_ch=1, ch_mult=[1, 1], num_res_blocks=1, attn_resolutions=[14], in_channels=1,
+                 resolution=28),
+    "edm": dict(class_name="SongUNet", preconditioning="EDMPrecond", img_resolution=28, img_channels=1, label_dim=10,
+                model_channels=16, channel_mult=[1, 1], num_blocks=1, embedding_type="fourier", channel_mult_noise=2,
+                encoder_type="residual", decoder_type="skip", resample_filter=[1, 3, 3, 1], attn_resolutions=[14]),
+    "hf": dict(_class_name="UNet2DModel", sample_size=28, in_channels=1, out_channels=1, layers_per_block=1,
+               block_out_channels=[32, 32], down_block_types=["DownBlock2D", "AttnDownBlock2D"],
+               up_block_types=["AttnUpBlock2D", "UpBlock2D"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", NETWORKS)
+def test_a_second_order_trajectory_of_every_family_stays_on_the_gpu(family):
+    if family == "hf":
+        pytest.importorskip("diffusers")
+    unet, labels = build(family, NETWORKS[family]), family in ("adm", "edm")
+    kind = "edm" if family == "edm" else "eps"
+    card = ModelCard("fake", family, NETWORKS[family], (1, 28, 28), "none", parameterisation=kind, classes=10 * labels)
+    plans = SkipTuning(0.8, 0.9, over_level="increasing", apply="deep"), DeepCache(2, 2, protect_last=1)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
+        denoiser = Denoiser(unet.to("cuda"), card, *plans)
+        cond = torch.zeros(4, dtype=torch.int64) if labels else None
+        noise = noise_of(0, range(4), card.shape, "cuda")
+        with NoCopyToHost():
+            x = Heun(3, churn=1.0)(denoiser, noise, cond)
     assert x.device.type == "cuda" and x.shape == (4, 1, 28, 28) and x.dtype == torch.float32
 
 

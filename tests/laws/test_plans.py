@@ -125,3 +125,146 @@ def test_a_trajectory_with_both_plans_is_the_loop_of_walks_written_by_hand(rando
         x0 = x - t * out
         x = x0 + s * ((x - x0) / t)
     assert torch.equal(sampler(denoiser, lambda i: start, cond), x)
+
+
+def full_of(plan: DeepCache, calls: int) -> list[int]:
+    return [i for i, full in enumerate(plan.full_calls(calls)) if full]
+
+
+CENTRED = {  # horseee/DeepCache, sample_from_quad_center: (calls, interval, center, power) -> full calls
+    (50, 5, 15, 1.4): [0, 5, 9, 13, 17, 21, 26, 31, 37, 43],
+    (50, 5, 10, 1.5): [0, 4, 7, 10, 14, 19, 24, 30, 36, 43],
+    (50, 10, 15, 1.4): [0, 9, 17, 26, 37],
+    (50, 3, 15, 1.3): [0, 3, 6, 8, 11, 13, 15, 17, 20, 23, 26, 29, 32, 35, 39, 42, 46],
+    (100, 10, 30, 1.4): [0, 9, 18, 26, 34, 43, 52, 63, 75, 87],
+    (250, 20, 120, 1.2): [0, 22, 42, 62, 80, 98, 116, 132, 149, 168, 187, 207, 228],
+    (250, 20, 120, 1.4): [0, 22, 42, 61, 80, 98, 115, 131, 149, 168, 187, 207, 228],
+}
+
+
+@pytest.mark.parametrize("knobs", CENTRED)
+def test_centred_full_calls_are_the_official_ones_and_not_those_of_a_signed_power(knobs):
+    calls, interval, center, power = knobs
+    found = full_of(DeepCache(interval, schedule="centred", center=center, power=power), calls)
+    assert found == CENTRED[knobs]
+    nodes = np.linspace(-(center ** (1 / power)), (calls - center) ** (1 / power), -(-calls // interval) + 1)
+    signed = np.unique(np.int32(np.sign(nodes) * np.abs(nodes) ** power))[1:-1] + center
+    assert found != [0, *signed.tolist()]
+
+
+def test_quadratic_full_calls_are_those_of_the_official_ldm_code_with_its_default_power():
+    expected = [0, 5, 15, 27, 42, 59, 78, 98, 120, 144, 168, 194, 221]
+    assert full_of(DeepCache(20, schedule="quadratic"), 250) == expected
+    assert full_of(DeepCache(20, schedule="quadratic", power=1.5), 250) == expected
+
+
+@pytest.mark.parametrize("schedule", ["uniform", "centred", "quadratic"])
+@pytest.mark.parametrize("interval", [2, 3, 5, 7])
+def test_every_schedule_spends_the_same_number_of_full_calls(schedule, interval):
+    found = full_of(DeepCache(interval, schedule=schedule, center=20, power=1.2), 100)
+    assert found[0] == 0 and len(found) == -(-100 // interval)
+
+
+def test_a_list_of_full_calls_is_taken_as_it_is_and_the_first_call_is_full_anyway():
+    assert full_of(DeepCache(schedule="list", full=(7, 3, 3)), 9) == [0, 3, 7]
+    with pytest.raises(ValueError, match="full names call 9, but this trajectory has calls 0 .. 8"):
+        DeepCache(schedule="list", full=(9,)).full_calls(9)
+
+
+def test_protected_calls_are_full_whatever_the_schedule_says():
+    assert full_of(DeepCache(5, protect_first=2, protect_last=2), 10) == [0, 1, 5, 8, 9]
+    assert full_of(DeepCache(5, protect_last=1), 16) == [0, 5, 10, 15]
+    assert DeepCache(4, protect_last=1).full_calls(16, asked=15)[-1]  # also a call beyond the steps asked for
+    assert full_of(DeepCache(5, protect_first=99), 10) == list(range(10))
+
+
+def test_knobs_that_a_schedule_does_not_read_are_no_part_of_its_identity():
+    assert DeepCache(3, 2, center=7, power=1.2).identity() == {"interval": 3, "branch": 2}
+    assert DeepCache(3, 2, "centred").identity() == DeepCache(3, 2, "centred", power=1.4).identity()
+    assert DeepCache(9, 2, "list", full=(1,)).identity() == {"branch": 2, "schedule": "list", "full": (1,)}
+    assert DeepCache().off and DeepCache(1, schedule="centred").off and not DeepCache(1, 1, "list", full=(0,)).off
+    assert SkipTuning(1, 1, "from_one", "decreasing", apply="deep").identity() == {}
+    assert SkipTuning(0.8, window=(0.2, 0.4)).identity() == {"rho_bottom": 0.8}
+
+
+def test_the_two_one_off_readings_miss_one_end_each():
+    # the paper's example, 0.5 -> 1.0 over 16 skips, innermost first
+    outward = {index: SkipTuning(0.5, 1.0, index).scales(16)[::-1] for index in ("from_zero", "from_one")}
+    np.testing.assert_allclose(outward["from_zero"], 0.5 + 0.5 / 16 * np.arange(16), atol=1e-15)
+    np.testing.assert_allclose(outward["from_one"], 0.5 + 0.5 / 16 * np.arange(1, 17), atol=1e-15)
+    assert outward["from_zero"][-1] == 0.96875 and outward["from_one"][0] == 0.53125
+
+
+def test_rho_over_the_noise_level_goes_between_the_factor_and_one():
+    fixed = SkipTuning(0.6, 0.8).scales(5)
+    rising, falling = (SkipTuning(0.6, 0.8, over_level=name) for name in ("increasing", "decreasing"))
+    assert rising.scales(5, 0.0) == fixed and rising.scales(5, 1.0) == [1.0] * 5
+    assert falling.scales(5, 1.0) == fixed and falling.scales(5, 0.0) == [1.0] * 5
+    for level in (0.25, 0.5):
+        np.testing.assert_allclose(rising.scales(5, level), np.array(fixed) * (1 - level) + level, atol=1e-15)
+        np.testing.assert_allclose(rising.scales(5, level), falling.scales(5, 1 - level), atol=1e-15)
+
+
+def test_windows_that_tile_the_levels_leave_none_out_and_none_twice():
+    edges = np.linspace(0, 1, 14)  # the paper's search: 13 disjoint windows
+    plans = [SkipTuning(0.5, 0.5, over_level="window", window=(a, b)) for a, b in zip(edges, edges[1:])]
+    for level in [*np.linspace(0, 1, 101), *edges]:
+        tuned = [plan.scales(3, float(level)) for plan in plans]
+        assert tuned.count([0.5] * 3) == 1 and tuned.count([1.0] * 3) == 12
+
+
+def test_skip_tuning_under_deepcache_goes_to_all_calls_to_full_ones_or_to_the_rungs_below_the_cache():
+    fixed, ones = SkipTuning(0.5, 0.8).scales(6), [1.0] * 6
+    for full in (True, False):
+        assert SkipTuning(0.5, 0.8, apply="all").scales(6, full=full, branch=2) == fixed
+        assert SkipTuning(0.5, 0.8, apply="full").scales(6, full=full, branch=2) == (fixed if full else ones)
+        assert SkipTuning(0.5, 0.8, apply="deep").scales(6, full=full, branch=2) == [1.0, 1.0, *fixed[2:]]
+    for apply in ("all", "full", "deep"):
+        assert SkipTuning(0.5, 0.8, apply=apply).scales(6) == fixed
+
+
+def test_rho_of_a_trajectory_follows_the_level_of_each_call(random_unet, make_card):
+    """What a time-dependent plan computes is the loop of walks, each with the factors of its own noise level."""
+    plan = SkipTuning(0.3, 0.9, over_level="decreasing")
+    card, cond, sampler = make_card(), torch.tensor([0, 2]), DDIM(5)
+    denoiser = Denoiser(random_unet, card, plan)
+    start = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    low, high = np.log(card.levels[[0, -1]])
+    sigmas = sampler.sigmas(denoiser)
+    x = (1 + sigmas[0] ** 2) ** 0.5 * start
+    for t, s in zip(sigmas, sigmas[1:]):
+        scales = torch.tensor(plan.scales(6, (np.log(t) - low) / (high - low)))
+        n = torch.full((2,), float(1 + abs(card.levels - t).argmin()))
+        x0 = x - t * walk(random_unet, x / (1 + t**2) ** 0.5, n, cond, scales)[0]
+        x = x0 + s * ((x - x0) / t)
+    torch.testing.assert_close(sampler(denoiser, lambda i: start, cond), x, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("knobs, reason", [
+    ({"schedule": "log"}, "'log' is not one of: centred, list, quadratic, uniform"),
+    ({"interval": 2, "schedule": "centred", "power": 1.0}, "power is 1.0"),
+    ({"center": 0}, "center is 0"),
+    ({"schedule": "list"}, "go together"),
+    ({"full": (3,)}, "go together"),
+    ({"schedule": "list", "full": (-1,)}, "counted from 0"),
+    ({"protect_last": -1}, "cannot be negative"),
+])  # fmt: skip
+def test_senseless_caching_is_refused_with_the_reason(knobs, reason):
+    with pytest.raises(ValueError, match=reason):
+        DeepCache(**knobs)
+
+
+@pytest.mark.parametrize("knobs, reason", [
+    ({"index": "log"}, "'log' is not one of: from_one, from_zero, linspace"),
+    ({"over_level": "late"}, "'late' is not one of: constant, decreasing, increasing, window"),
+    ({"apply": "some"}, "'some' is not one of: all, deep, full"),
+    ({"window": (0.6, 0.4)}, "window is"),
+])  # fmt: skip
+def test_senseless_tuning_is_refused_with_the_menu(knobs, reason):
+    with pytest.raises(ValueError, match=reason):
+        SkipTuning(**knobs)
+
+
+def test_a_centre_beyond_the_trajectory_is_refused():
+    with pytest.raises(ValueError, match=r"center is call 15, but the calls asked for are 0 \.\. 9"):
+        DeepCache(3, schedule="centred").full_calls(10)

@@ -240,7 +240,7 @@ def test_impossible_knobs_are_refused_with_the_menu(knobs, message):
 
 
 def test_an_unknown_spacing_is_refused_with_the_menu():
-    with pytest.raises(ValueError, match="spacing 'sqrt' is not one of: even, stride"):
+    with pytest.raises(ValueError, match="spacing 'sqrt' is not one of: even, karras, logsnr, quadratic, stride"):
         DDIM(10, "sqrt").sigmas(Gaussian())
 
 

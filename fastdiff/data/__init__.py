@@ -1,0 +1,87 @@
+"""Image sets as uint8 arrays with a digest, a split and a value range. No torch here."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ..downloads import fetch
+from . import cifar10, folder, imagenet64, npz
+
+KINDS = {"cifar10_archive": cifar10, "folder": folder, "imagenet64_npz": imagenet64, "npz": npz}
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """What an image set is. `train` images come first: they train, give the FID reference and the score norms.
+
+    kind: npz (arrays `images` uint8 (N H W) or (N H W C), optionally `labels` (N)), folder (png and jpg files in name
+    order; a file's parent folder is its class; shorter side resized with Pillow's bicubic filter, then centre crop),
+    cifar10_archive (the official binary one: training batches, then the test batch) or imagenet64_npz (a folder with
+    the ten official training batches). path: a file, a folder, or the URL of a file (`fastdiff.downloads`). size and
+    channels: what images must be, or (`folder`) are made. held_out: images at the end, never used. value_range: what
+    pixel 0 and 255 become for the network. sha256: checked when given, recorded always.
+    """
+
+    name: str
+    kind: str
+    path: str
+    size: int
+    channels: int
+    held_out: int = 0
+    sha256: str | None = None
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    origin: str = field(default="", compare=False)
+    licence: str = field(default="", compare=False)
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"data kind '{self.kind}' is not one of: {', '.join(KINDS)}")
+        if len(self.value_range) != 2:
+            raise ValueError(f"data value_range {list(self.value_range)} needs two numbers, of pixel 0 and 255")
+        low, high = self.value_range
+        if not low < high:
+            raise ValueError(f"data value_range [{low}, {high}] must ascend")
+        object.__setattr__(self, "value_range", (float(low), float(high)))
+
+    def resolved(self) -> "DataCard":
+        """The card with its digest filled in and checked against the files: what keys may be made of."""
+        path, found = fetch(self.path, self.sha256, self.name)
+        if found is None:
+            found = KINDS[self.kind].digest(path)
+            if self.sha256 not in (None, found):
+                raise ValueError(f"{path} has sha256 {found}, but the card of '{self.name}' says {self.sha256}")
+        return replace(self, sha256=found)
+
+    def identity(self) -> dict:
+        """What pixels and labels depend on; never the path."""
+        rule = {"resize": "pillow-bicubic-shorter-side-centre-crop"} if self.kind == "folder" else {}
+        kept = {"sha256": self.sha256, "size": self.size, "channels": self.channels, "held_out": self.held_out}
+        return kept | {"value_range": list(self.value_range)} | rule
+
+
+@dataclass(frozen=True)
+class Images:
+    """pixels uint8 (N C H W), labels int64 (N) or None."""
+
+    pixels: np.ndarray
+    labels: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, which) -> "Images":
+        return Images(self.pixels[which], None if self.labels is None else self.labels[which])
+
+    def label_of(self, indices: np.ndarray) -> np.ndarray | None:
+        """Label of generated image i = label i of the data (data beginning again where it ends)."""
+        return None if self.labels is None else self.labels[np.asarray(indices) % len(self)]
+
+
+def load(card: DataCard) -> tuple[Images, Images]:
+    """Training split and held-out split of a card. Raises as `fetch`, and ValueError for files not of its kind."""
+    path, _ = fetch(card.path, card.sha256, card.name)
+    images = Images(*KINDS[card.kind].read(path, card.channels, card.size))
+    split = len(images) - card.held_out
+    if split < 2:
+        raise ValueError(f"{path} holds {len(images)} images; with held_out={card.held_out} too few are left")
+    return images[:split], images[split:]

@@ -1,0 +1,91 @@
+"""What a cell is judged against: the plain sampler at its own steps and, where it is cached, fewer plain steps."""
+
+import math
+
+import pandas as pd
+
+from ..records import Ledger
+from ..statistics import Estimate, difference
+from .rows import SETTING, cached, plain, quality_columns, same
+
+UNMATCHED = "no plain cell as fast"
+RIVAL = ["rival", "against_rival", "against_rival.low", "against_rival.high", "rival_verdict"]
+_LINKS = {"better": "better than", "worse": "worse than", "indistinguishable": "indistinguishable from"}
+
+
+def compare(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Estimate:
+    """one - other in a quality column, paired by noise, with its 95 % interval; where none is known se is nan."""
+    psi = [ledger.influence(line["key"]).get(column.partition("[")[0]) for line in (one, other)]
+    if any(values is None for values in psi):
+        change = float(one[column] - other[column])
+        return Estimate(change, math.nan, change, change)
+    return difference(one[column], other[column], *psi, paired=True)
+
+
+def change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
+    """The line against the plain cell of its setting, in its first quality value."""
+    base, columns = frame[plain(frame) & same(frame, line, SETTING)], _measured(line, frame)
+    if base.empty or not columns:
+        return _judged("change", "verdict")
+    if base["key"].iloc[0] == line["key"]:
+        return _judged("change", "verdict") | {"verdict": "plain"}
+    return _judged("change", "verdict", compare(ledger, columns[0], line, base.iloc[0]))
+
+
+def rival(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
+    """A cached line against the best plain cell with fewer steps and at least its speed, in its first quality value:
+    line - rival.
+
+    Plain cells are those of its setting but for the steps; best by that value, the faster one of two equals. What is
+    not cached, or has no speed or no value of its own, is not judged.
+    """
+    nothing, columns = {"rival": None} | _judged("against_rival", "rival_verdict"), _measured(line, frame)
+    if not cached(line) or not columns or pd.isna(line["images_per_s"]):
+        return nothing
+    alike = same(frame, line, [name for name in SETTING if name != "steps"])
+    fewer = plain(frame) & alike & (frame["steps"] < line["steps"])
+    fast = frame[fewer & (frame["images_per_s"] >= line["images_per_s"])].dropna(subset=columns[:1])
+    if fast.empty:
+        return nothing | {"rival_verdict": UNMATCHED}
+    best = fast.sort_values([columns[0], "images_per_s"], ascending=[True, False]).iloc[0]
+    name = "1 step" if best["steps"] == 1 else f"{best['steps']} steps"
+    name += f" of {best['sampler']}" if best["sampler"] != line["sampler"] else ""  # a method can rename a sampler
+    return {"rival": name} | _judged("against_rival", "rival_verdict", compare(ledger, columns[0], line, best))
+
+
+def rivalled(frame: pd.DataFrame) -> bool:
+    """Whether any cell of a table is judged against a rival: else it needs no columns for that."""
+    return bool(frame[["rival", "rival_verdict"]].notna().any(axis=None))
+
+
+def rival_words(line: pd.Series) -> str:
+    """What became of a cached cell beside its rival, e.g. `worse than 6 steps`; empty where nothing is judged."""
+    verdict = "" if pd.isna(line["rival_verdict"]) else line["rival_verdict"]
+    return verdict if pd.isna(line["rival"]) else f"{_LINKS.get(verdict, 'against')} {line['rival']}"
+
+
+def tally(frame: pd.DataFrame) -> str:
+    """One sentence: how the cached cells of a table fare against fewer plain steps; empty where none is judged."""
+    found = frame.loc[cached(frame), "rival_verdict"]
+    counts = {verdict: int((found == verdict).sum()) for verdict in _LINKS}
+    judged, unmatched = sum(counts.values()), int((found == UNMATCHED).sum())
+    if not judged:
+        return f"For none of the {unmatched} cached cells has a plain cell as fast been measured." if unmatched else ""
+    said = "Judged against fewer plain steps at equal time, of {} with a rival (the best plain cell at least as fast):"
+    cells = f"{judged} cached cell{'s' * (judged != 1)}"
+    said = f"{said.format(cells)} {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
+    return said + (f" For {unmatched} more no plain cell as fast has been measured." if unmatched else "")
+
+
+def _measured(line: pd.Series, frame: pd.DataFrame) -> list[str]:
+    """The quality columns in which a line has a value."""
+    return [name for name in quality_columns(frame) if not pd.isna(line.get(name))]
+
+
+def _judged(name: str, verdict: str, found: Estimate | None = None) -> dict:
+    """A difference as columns, with its verdict where there is an interval: lower is better."""
+    if found is None or math.isnan(found.se):
+        ends = {f"{name}.low": math.nan, f"{name}.high": math.nan}
+        return {name: math.nan if found is None else found.value} | ends | {verdict: None}
+    word = "better" if found.high < 0 else "worse" if found.low > 0 else "indistinguishable"
+    return {name: found.value, f"{name}.low": found.low, f"{name}.high": found.high, verdict: word}

@@ -1,0 +1,114 @@
+"""A record as one flat line: every knob under its own name, every quality value under its protocol's name."""
+
+from dataclasses import fields
+
+import pandas as pd
+
+from ..plans import DeepCache, SkipTuning
+
+_TUNING = ["index", "over_level", "window", "apply"]
+_CACHING = ["schedule", "center", "power", "full", "protect_first", "protect_last"]
+_HEUN = ["karras_rho", "sigma_min", "sigma_max", "churn", "churn_min", "churn_max", "noise_scale"]
+
+# What a cell is, in the order people read it; W&B's config.
+KNOBS = [
+    "sampler", "steps", "rho_bottom", "rho_top", *_TUNING, "interval", "branch", *_CACHING, "variance", "eta", "clip",
+    "spacing", "sigma2_clip", *_HEUN, "state_dtype", "guidance", "analytic_images", "model", "data", "metrics", "seed",
+    "precision", "batch", "device",
+]  # fmt: skip
+
+LATER = [*_TUNING, *_CACHING, *_HEUN]  # not in the first tables: columns of a file only where a cell has a value
+
+# Knobs that have to be equal for two cells to be compared: all but the three methods'.
+METHODS = {"sampler", "rho_bottom", "rho_top", "interval", "branch", "variance", "analytic_images", *_TUNING, *_CACHING}
+SETTING = [knob for knob in KNOBS if knob not in METHODS] + ["n"]
+
+
+def row(record: dict, speed: dict | None) -> dict:
+    """One quality record and its speed record -> one flat line, with every knob.
+
+    A knob is None where nothing reads it: its method is off, its schedule or sampler has no use for it. Records of
+    earlier versions, whose settings lack the later knobs, did what the defaults of today do.
+    """
+    settings, identity = record["settings"], record["identity"]["generation"]
+    plans, device = settings["accelerator"], settings["device"]
+    line = dict.fromkeys(["key", *KNOBS]) | {"key": record["key"]} | _sampling(settings["sampler"])
+    line |= _tuning(plans["skip_tuning"], identity["skip_tuning"], bool(identity["deepcache"]))
+    line |= _caching(plans["deepcache"], identity["deepcache"]) | {"guidance": float(settings["guidance"])}
+    line |= {"analytic_images": identity.get("score_norms", {}).get("images"), "seed": settings["budget"]["seed"]}
+    line |= {name: settings[name]["name"] for name in ("model", "data", "metrics")}
+    line |= {"precision": record["precision"], "batch": device["batch"], "device": record["device"], "n": record["n"]}
+    for protocol, value in record["values"].items():
+        line[protocol] = value["value"]
+        line |= {f"{protocol}.{end}": value[end] for end in ("low", "high") if end in value}
+    for name in ("images_per_s", "latency_ms"):
+        line[name] = speed[name] if speed else None
+    return line | {name: record["cost"][name] for name in ("nfe", "full_calls", "macs", "conv_macs")}
+
+
+def _sampling(sampler: dict) -> dict:
+    """Knobs of a sampler; the limits of churn count only where there is churn."""
+    unread = () if sampler.get("churn") else ("churn_min", "churn_max", "noise_scale")
+    knobs = {name: value for name, value in sampler.items() if name not in ("name", *unread)}
+    return {"sampler": sampler.get("name", "ddim")} | knobs
+
+
+def _tuning(settings: dict, identity: dict, cached: bool) -> dict:
+    """Knobs of Skip-Tuning. identity: what counts, {} = off; which calls it applies to is a question of caching."""
+    plan = _complete(SkipTuning, settings, identity)
+    line = {"rho_bottom": float(plan["rho_bottom"]), "rho_top": float(plan["rho_top"])}
+    if not identity:
+        return line
+    window = "{:g}-{:g}".format(*plan["window"]) if plan["over_level"] == "window" else None
+    line |= {"index": plan["index"], "over_level": plan["over_level"], "window": window}
+    return line | {"apply": plan["apply"] if cached else None}
+
+
+def _caching(settings: dict, identity: dict) -> dict:
+    """Knobs of DeepCache. identity: what counts, {} = off; a list of calls has no interval."""
+    plan = _complete(DeepCache, settings, identity)
+    if not identity:
+        return {"interval": int(plan["interval"])}
+    listed, bent = plan["schedule"] == "list", plan["schedule"] in ("centred", "quadratic")
+    return {
+        "interval": None if listed else int(plan["interval"]),
+        "branch": int(plan["branch"]),
+        "schedule": plan["schedule"],
+        "center": int(plan["center"]) if plan["schedule"] == "centred" else None,
+        "power": plan["power"] if bent else None,
+        "full": ",".join(map(str, plan["full"])) if listed else None,
+        "protect_first": int(plan["protect_first"]),
+        "protect_last": int(plan["protect_last"]),
+    }
+
+
+def _complete(plan: type, settings: dict, identity: dict) -> dict:
+    """Every knob of a plan: as it counts in the key (a power of null is resolved there), as set, or the default."""
+    return {f.name: f.default for f in fields(plan)} | settings | identity
+
+
+def cached(cells: pd.DataFrame | pd.Series):
+    """Whether DeepCache is at work, for each row of a table or for one row: only then is there a branch.
+
+    The interval does not tell: a list of full calls has none.
+    """
+    return pd.notna(cells["branch"])
+
+
+def plain(frame: pd.DataFrame) -> pd.Series:
+    """Which cells run no method at all: the forward variance or a sampler without one, every factor 1, no caching."""
+    untouched = (frame["rho_bottom"] == 1) & (frame["rho_top"] == 1) & ~cached(frame)
+    return untouched & ((frame["variance"] == "small") | frame["variance"].isna())
+
+
+def same(frame: pd.DataFrame, line: pd.Series, names: list[str]) -> pd.Series:
+    """Which rows equal the line in all those columns; having none equals having none."""
+    wanted = pd.Series(True, index=frame.index)
+    for name in names:
+        wanted &= (frame[name] == line[name]) | (frame[name].isna() & pd.isna(line[name]))
+    return wanted
+
+
+def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
+    """Columns with values of a metric, one per protocol: numbers of different protocols never share a column."""
+    return [name for name in frame if name.startswith(f"{metric}[") and name.endswith("]")]

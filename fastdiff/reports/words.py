@@ -1,0 +1,53 @@
+"""A cell (a row of the table) in words: its sampler, its steps, the methods at work and what is unusual in them."""
+
+import pandas as pd
+
+from ..plans import DeepCache, SkipTuning
+from ..plans.deepcache import POWER
+from .rows import cached
+
+
+def describe(cell) -> str:
+    """E.g. `ddpm, 25 steps, interval 3 at branch 2, rho 0.8 to 0.9 (increasing)`."""
+    tuned = "" if rho(cell) == "1" else f", rho {rho(cell)}"
+    return f"{cell['sampler']}, {cell['steps']} steps{f', {cache(cell)}' if cached(cell) else ''}{tuned}"
+
+
+def rho(cell) -> str:
+    """The factors: `0.8`, or `0.8 to 0.9` from the innermost skip to the outermost; `1` is no tuning at all."""
+    factors = f"{cell['rho_bottom']:g}" + (f" to {cell['rho_top']:g}" if cell["rho_top"] != 1 else "")
+    level = _unusual(cell, "over_level", SkipTuning.over_level)
+    notes = [_unusual(cell, "index", SkipTuning.index), f"window {cell['window']}" if level == "window" else level]
+    notes += [f"apply {apply}"] if (apply := _unusual(cell, "apply", SkipTuning.apply)) else []
+    return factors + _noted(notes)
+
+
+def cache(cell) -> str:
+    """How a cached cell caches: `interval 3 at branch 2`, and where its full calls lie if not evenly."""
+    schedule = _unusual(cell, "schedule", DeepCache.schedule)
+    if schedule == "list":
+        count = len(cell["full"].split(","))
+        calls = f"full calls {cell['full']}" if count <= 6 else f"{count} listed full calls"
+    else:
+        calls = f"interval {cell['interval']:g}"
+    notes = [f"centred on call {cell['center']:g}" if schedule == "centred" else None]
+    notes += ["quadratic" if schedule == "quadratic" else None]
+    power = _unusual(cell, "power", POWER.get(schedule))
+    notes += [f"power {power:g}" if power is not None else None, _protection(cell)]
+    return f"{calls} at branch {cell['branch']:.0f}{_noted(notes)}"
+
+
+def _protection(cell) -> str | None:
+    ends = {"first": _unusual(cell, "protect_first", 0), "last": _unusual(cell, "protect_last", 0)}
+    kept = [f"{end} {count:g}" for end, count in ends.items() if count is not None]
+    return f"{' and '.join(kept)} full" if kept else None
+
+
+def _unusual(cell, knob: str, usual):
+    """A knob's value where it is read and not the usual one, else None."""
+    return None if pd.isna(cell[knob]) or cell[knob] == usual else cell[knob]
+
+
+def _noted(notes: list) -> str:
+    notes = [note for note in notes if note is not None]
+    return f" ({', '.join(notes)})" if notes else ""

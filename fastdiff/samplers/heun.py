@@ -1,0 +1,93 @@
+"""EDM's stochastic second-order sampler (Karras et al. 2022, Algorithm 2), a step from sigma t to s < t:
+
+t'  = t + gamma t,  x' = x + sqrt(t'^2 - t^2) S_noise z     churn, where churn_min <= t <= churn_max
+d   = (x' - x0(x', t')) / t',  x = x' + (s - t') d          Euler
+d'  = (x - x0(x, s)) / s,  x = x' + (s - t') (d + d') / 2   and Heun, but at s = 0
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from ..spacing import karras
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..noise import Noise
+
+
+@dataclass(frozen=True)
+class Heun:
+    """Algorithm 2 as in the official `edm_sampler`. Scalars are float64; the state has state_dtype.
+
+    sigma_min, sigma_max: ends of the trajectory, moved into the network's own range. karras_rho: eq. 5's rho.
+    churn: S_churn, 0 = deterministic; churn_min, churn_max (None: no limit), noise_scale: S_min, S_max, S_noise.
+    A trajectory of `steps` steps takes 2 steps - 1 network calls.
+    """
+
+    steps: int
+    karras_rho: float = 7.0
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    churn: float = 0.0
+    churn_min: float = 0.0
+    churn_max: float | None = None
+    noise_scale: float = 1.0
+    state_dtype: str = "float32"
+
+    def __post_init__(self):
+        if self.state_dtype not in ("float32", "float64"):
+            raise ValueError(f"state_dtype '{self.state_dtype}' is not one of: float32, float64")
+        if self.steps < 1:
+            raise ValueError(f"steps is {self.steps}; at least 1 is needed")
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(
+                f"sigma_min {self.sigma_min:g}, sigma_max {self.sigma_max:g}: 0 < sigma_min < sigma_max is needed"
+            )
+        if self.karras_rho <= 0:
+            raise ValueError(f"karras_rho is {self.karras_rho}; it must be positive (EDM: 7)")
+        if min(self.churn, self.churn_min, self.noise_scale) < 0:
+            raise ValueError("churn, churn_min and noise_scale cannot be negative")
+
+    def identity(self) -> dict:
+        """What differs from the default; the churn's limits count only where there is churn."""
+        unread = () if self.churn else ("churn_min", "churn_max", "noise_scale")
+        kept = [f for f in fields(self) if f.name not in unread]
+        return {"solver": "heun"} | {f.name: getattr(self, f.name) for f in kept if getattr(self, f.name) != f.default}
+
+    def sigmas(self, denoiser) -> list[float]:
+        low, high = max(self.sigma_min, denoiser.sigma_min), min(self.sigma_max, denoiser.sigma_max)
+        return [*map(denoiser.rounded, karras(low, high, self.steps, self.karras_rho)), 0.0]
+
+    @property
+    def asked(self) -> int:
+        return 2 * self.steps - 1
+
+    def calls(self, denoiser) -> int:
+        return self.asked
+
+    def _gamma(self, t: float) -> float:
+        inside = self.churn_min <= t and (self.churn_max is None or t <= self.churn_max)
+        return min(self.churn / self.steps, math.sqrt(2) - 1) if inside else 0.0
+
+    def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
+        """Images x0 (B C H W)."""
+        sigmas = self.sigmas(denoiser)
+        denoise = denoiser.start(self.asked, cond, asked=self.asked)
+        x = noise(0)
+        x = denoiser.prior_scale(sigmas[0]) * (x.double() if self.state_dtype == "float64" else x)
+        for i, (t, s) in enumerate(zip(sigmas, sigmas[1:])):
+            if gamma := self._gamma(t):
+                raised = denoiser.rounded(t + gamma * t)
+                x = x + math.sqrt(raised**2 - t**2) * self.noise_scale * noise(i + 1).to(x.dtype)
+                t = raised
+            slope = (x - denoise(x, t)) / t
+            ahead = x + (s - t) * slope
+            if s > 0:
+                slope = 0.5 * slope + 0.5 * (ahead - denoise(ahead, s)) / s
+                ahead = x + (s - t) * slope
+            x = ahead
+        return x

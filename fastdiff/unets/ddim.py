@@ -1,0 +1,180 @@
+"""The U-Net of DDPM (Ho et al. 2020) as ermongroup/ddim and pesser/pytorch_diffusion write it, cut into rungs.
+
+Same network and same names of weights in both. Rung 0 is conv_in; after it every level has num_res_blocks rungs and,
+but for the last level, a rung that downsamples. K = len(ch_mult) * (num_res_blocks + 1).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .ddpm_blocks import Attention, Block, Downsample, Upsample, norm
+from .protocol import walk
+from .words import read
+
+SECTIONS = ("data", "diffusion", "model", "optim", "sampling", "training")  # of ermongroup's config files
+TYPES = ("bayesian", "simple")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What pesser's constructor is told. attn_resolutions are in pixels; dropout acts in training only."""
+
+    ch: int
+    out_ch: int
+    num_res_blocks: int
+    attn_resolutions: Sequence[int]
+    in_channels: int
+    resolution: int
+    ch_mult: Sequence[int] = (1, 2, 4, 8)
+    dropout: float = 0.0
+    resamp_with_conv: bool = True
+
+
+class Level(nn.Module):
+    """The blocks of one resolution, each with attention behind it or none; its owner adds down- or upsample."""
+
+    def __init__(self, c: int, skips: Sequence[int], c_out: int, c_emb: int, attention: bool):
+        """c channels come in; block i also eats skips[i] channels (0: none)."""
+        super().__init__()
+        self.block = nn.ModuleList(Block((c_out if i else c) + skip, c_out, c_emb) for i, skip in enumerate(skips))
+        self.attn = nn.ModuleList(Attention(c_out) for _ in skips if attention)
+
+    def forward(self, i: int, h: Tensor, emb: Tensor) -> Tensor:
+        h = self.block[i](h, emb)
+        return self.attn[i](h) if len(self.attn) else h
+
+
+class Down(nn.ModuleList):
+    """The encoder's levels; called, it is the protocol's `down`."""
+
+    def __init__(self, conv_in: nn.Conv2d, levels: list[Level], blocks: int):
+        super().__init__(levels)
+        self.blocks = blocks
+        self._conv_in = (conv_in,)  # in a tuple, so that its weights are listed once: at the root, as officially
+
+    def forward(self, i: int, h: Tensor, emb: Tensor) -> tuple[Tensor, Tensor]:
+        if i == 0:
+            h = self._conv_in[0](h)
+        else:
+            level, at = divmod(i - 1, self.blocks + 1)
+            h = self[level](at, h, emb) if at < self.blocks else self[level].downsample(h)
+        return h, h
+
+
+class Mid(nn.Module):
+    """The bottleneck; called, it is the protocol's `mid`."""
+
+    def __init__(self, channels: int, c_emb: int):
+        super().__init__()
+        self.block_1 = Block(channels, channels, c_emb)
+        self.attn_1 = Attention(channels)
+        self.block_2 = Block(channels, channels, c_emb)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(h, emb)), emb)
+
+
+class Up(nn.ModuleList):
+    """The decoder's levels, finest first; called, it is the protocol's `up`."""
+
+    def __init__(self, levels: list[Level], blocks: int):
+        super().__init__(levels)
+        self.blocks = blocks
+
+    def forward(self, i: int, h: Tensor, skip: Tensor, emb: Tensor) -> Tensor:
+        level, at = divmod(i, self.blocks + 1)
+        h = self[level](self.blocks - at, torch.cat([h, skip], 1), emb)
+        return self[level].upsample(h) if level and at == 0 else h
+
+
+class DDIMUNet(nn.Module):
+    """eps(x, n) for images (B in_channels resolution resolution) -> (B out_ch resolution resolution).
+
+    `down`, `mid` and `up` are modules that are called as the protocol's methods: the official weights bear their names.
+    logvar: length of the parameter that a "bayesian" network has besides; it enters no output.
+    """
+
+    def __init__(self, words: Words, logvar: int = 0):
+        super().__init__()
+        ch, mults, blocks = words.ch, tuple(words.ch_mult), words.num_res_blocks
+        last, c_emb = len(mults) - 1, 4 * words.ch
+        if words.resolution % 2**last:
+            raise ValueError(f"resolution {words.resolution} cannot be halved {last} times, as ch_mult asks")
+        self.channels, self.rungs = ch, len(mults) * (blocks + 1)
+        if logvar:
+            self.logvar = nn.Parameter(torch.zeros(logvar))
+        self.temb = nn.Module()
+        self.temb.dense = nn.ModuleList([nn.Linear(ch, c_emb), nn.Linear(c_emb, c_emb)])
+        self.conv_in = nn.Conv2d(words.in_channels, ch, 3, padding=1)
+
+        attends = [words.resolution >> level in words.attn_resolutions for level in range(last + 1)]
+        downs, made, c = [], [ch], ch
+        for level, mult in enumerate(mults):
+            downs.append(Level(c, [0] * blocks, ch * mult, c_emb, attends[level]))
+            c = ch * mult
+            made += [c] * blocks
+            if level < last:
+                downs[-1].downsample = Downsample(c, words.resamp_with_conv)
+                made.append(c)
+        self.down = Down(self.conv_in, downs, blocks)
+        self.mid = Mid(c, c_emb)
+        ups = []
+        for level in reversed(range(last + 1)):
+            skips = [made.pop() for _ in range(blocks + 1)]
+            ups.append(Level(c, skips, ch * mults[level], c_emb, attends[level]))
+            c = ch * mults[level]
+            if level:
+                ups[-1].upsample = Upsample(c, words.resamp_with_conv)
+        self.up = Up(ups[::-1], blocks)
+        self.norm_out = norm(c)
+        self.conv_out = nn.Conv2d(c, words.out_ch, 3, padding=1)
+
+    def embed(self, c_noise: Tensor, cond: None = None) -> Tensor:
+        """c_noise (B), the official t = 0 .. N - 1 -> (B 4ch). Raises ValueError when there is a cond.
+
+        [sin(t w), cos(t w)], w_j = 10000^(-j / (ch / 2 - 1)) (Ho et al. 2020, released code), then two layers.
+        """
+        if cond is not None:
+            raise ValueError("a ddim network is unconditional; it takes no cond")
+        half, first = self.channels // 2, self.temb.dense[0]
+        exact = torch.promote_types(first.weight.dtype, torch.float32)
+        rates = torch.exp(torch.arange(half, dtype=exact, device=c_noise.device) * (-math.log(10000) / (half - 1)))
+        angles = c_noise.to(exact)[:, None] * rates
+        emb = torch.cat([angles.sin(), angles.cos()], 1).to(first.weight.dtype)
+        return F.silu(self.temb.dense[1](F.silu(first(emb))))  # the last SiLU: once here instead of in every block
+
+    def head(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """The official call: x (B C H W), t (B) -> eps (B C_out H W), every skip as it was trained."""
+        return walk(self, x, t, None, torch.ones(self.rungs, device=x.device))[0]
+
+
+def make(arch: Mapping) -> DDIMUNet:
+    """arch: `Words` (the arguments of pesser's Model), or ermongroup's config with its sections data, model, diffusion.
+
+    Of a config only what makes the network is read; model.type "bayesian" adds the parameter logvar. Raises ValueError
+    for words that are unknown, missing or contradict one another.
+    """
+    if "model" not in arch:
+        return DDIMUNet(read(Words, arch, "arch of the ddim family"))
+    for section in arch:
+        if section not in SECTIONS:
+            raise ValueError(f"arch of the ddim family: section '{section}' is not one of: {', '.join(SECTIONS)}")
+    model, data, diffusion = (arch.get(section, {}) for section in ("model", "data", "diffusion"))
+    kind = model.get("type", "simple")
+    if kind not in TYPES:
+        raise ValueError(f"arch of the ddim family: model.type '{kind}' is not one of: {', '.join(TYPES)}")
+    words = {word: model[word] for word in Words.__dataclass_fields__ if word in model}
+    if "image_size" in data:
+        words["resolution"] = data["image_size"]
+    if kind == "bayesian" and "num_diffusion_timesteps" not in diffusion:
+        raise ValueError("arch of the ddim family: a bayesian model needs diffusion.num_diffusion_timesteps")
+    logvar = diffusion["num_diffusion_timesteps"] if kind == "bayesian" else 0
+    return DDIMUNet(read(Words, words, "config of the ddim family (resolution is data.image_size)"), logvar)

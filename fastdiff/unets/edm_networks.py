@@ -1,0 +1,153 @@
+"""EDM's networks: DDPM++, NCSN++ and the ADM of Dhariwal & Nichol (Karras et al. 2022, arXiv 2206.00364).
+
+Their constructors take the official arguments. dropout and label_dropout have no effect: nothing is trained here.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .edm_blocks import Block, Conv, Fourier, Positional, Resample, exact, group_norm
+from .edm_levels import Levels
+
+
+class SongUNet(Levels):
+    """DDPM++ (all defaults) and NCSN++ (fourier, residual encoder, filter 1 3 3 1, channel_mult_noise 2): the networks
+    of Song et al. 2021 (arXiv 2011.13456), under EDM's constructor arguments.
+
+    The `skip` and `residual` encoders carry (x, aux) downwards, where aux is the image, smaller at every level, or the
+    sum of what all levels made so far. The `skip` decoder carries (x, aux) upwards, where aux is the output so far, and
+    None until the first level is done. Every other state is a plain tensor.
+    """
+
+    def __init__(
+        self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0, model_channels=128,
+        channel_mult=(1, 2, 2, 2), channel_mult_emb=4, num_blocks=4, attn_resolutions=(16,), dropout=0.10,
+        label_dropout=0, embedding_type="positional", channel_mult_noise=1, encoder_type="standard",
+        decoder_type="standard", resample_filter=(1, 1),
+    ):  # fmt: skip
+        super().__init__()
+        one_of("embedding_type", embedding_type, ("fourier", "positional"))
+        one_of("encoder_type", encoder_type, ("residual", "skip", "standard"))
+        one_of("decoder_type", decoder_type, ("skip", "standard"))
+        self.encoder_type, self.decoder_type = encoder_type, decoder_type
+        self.taps, self.c_aux, self.c_out = list(resample_filter), in_channels, out_channels
+        c_emb, c_noise = model_channels * channel_mult_emb, model_channels * channel_mult_noise
+        fourier = embedding_type == "fourier"
+        self.map_noise = Fourier(c_noise, True) if fourier else Positional(c_noise, endpoint=True, sin_first=True)
+        self.map_label = nn.Linear(label_dim, c_noise) if label_dim else None
+        self.map_augment = nn.Linear(augment_dim, c_noise, bias=False) if augment_dim else None
+        self.map_layer0 = nn.Linear(c_noise, c_emb)
+        self.map_layer1 = nn.Linear(c_emb, c_emb)
+
+        def block(c_in, c_out, attention=False, how=None):
+            style = dict(eps=1e-6, gain=0.5**0.5, taps=self.taps, resample_proj=True, adaptive=False)
+            return Block(c_in, c_out, c_emb, heads=int(attention), how=how, **style)
+
+        widths = [model_channels * mult for mult in channel_mult]
+        self._build(img_resolution, in_channels, model_channels, widths, num_blocks, attn_resolutions, False, block)
+
+    def _add_encoder_aux(self, level: int, c: int):
+        if self.encoder_type == "skip":
+            self.enc[self._key(level, "aux_down")] = Resample("down", self.taps)
+            self.enc[self._key(level, "aux_skip")] = Conv(self.c_aux, c, 1)
+        elif self.encoder_type == "residual":
+            self.enc[self._key(level, "aux_residual")] = Conv(self.c_aux, c, 3, "down", self.taps, fused=True)
+            self.c_aux = c
+
+    def _add_decoder_aux(self, level: int, c: int):
+        if level and self.decoder_type == "standard":
+            return
+        if level < len(self.sizes) - 1 and self.decoder_type == "skip":
+            self.dec[self._key(level, "aux_up")] = Resample("up", self.taps)
+        self.dec[self._key(level, "aux_norm")] = group_norm(c, 1e-6)
+        self.dec[self._key(level, "aux_conv")] = Conv(c, self.c_out, 3)
+
+    def embed(self, c_noise: Tensor, cond: Tensor | None) -> Tensor:
+        """c_noise (B), cond as in `_labels` -> (B c_emb). No augmentation labels: their linear map has no bias."""
+        weight = self.map_layer0.weight
+        emb = self.map_noise(c_noise.to(exact(weight.dtype))).to(weight.dtype)
+        if self.map_label is not None:
+            rows = self._labels(cond, self.map_label.weight)
+            emb = emb + self.map_label(rows * rows.shape[1] ** 0.5)
+        return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))
+
+    def down(self, i: int, h, emb: Tensor):
+        if self.encoder_type == "standard":
+            return super().down(i, h, emb)
+        x, aux = h if i else (h, h)
+        x, _ = super().down(i, x, emb)
+        level, j = divmod(i, self.per_level)
+        if level and j == 0 and self.encoder_type == "skip":
+            aux = self.enc[self._key(level, "aux_down")](aux)
+            x = x + self.enc[self._key(level, "aux_skip")](aux)
+        elif level and j == 0:
+            x = aux = (x + self.enc[self._key(level, "aux_residual")](aux)) / 2**0.5
+        return (x, aux), x
+
+    def mid(self, h, emb: Tensor):
+        x = super().mid(h if self.encoder_type == "standard" else h[0], emb)
+        return x if self.decoder_type == "standard" else (x, None)
+
+    def up(self, i: int, h, skip: Tensor, emb: Tensor):
+        if self.decoder_type == "standard":
+            return super().up(i, h, skip, emb)
+        x, aux = h
+        x = self._merge(i, x, skip, emb)
+        level, j = divmod(i, self.per_level)
+        if level and j == 0:
+            aux = self._image(level, x, aux)
+        return self._rise(i, x, emb), aux
+
+    def head(self, h, emb: Tensor) -> Tensor:
+        x, aux = (h, None) if self.decoder_type == "standard" else h
+        return self._image(0, x, aux)
+
+    def _image(self, level: int, x: Tensor, aux: Tensor | None) -> Tensor:
+        out = self.dec[self._key(level, "aux_conv")](F.silu(self.dec[self._key(level, "aux_norm")](x)))
+        return out if aux is None else out + self.dec[self._key(level, "aux_up")](aux)
+
+
+class DhariwalUNet(Levels):
+    """ADM (Dhariwal & Nichol 2021, arXiv 2105.05233) under EDM's constructor arguments; every state a plain tensor.
+
+    An attention block has c_out // channels_per_head heads: with fewer channels than that none, and no attention.
+    """
+
+    def __init__(
+        self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0, model_channels=192,
+        channel_mult=(1, 2, 3, 4), channel_mult_emb=4, num_blocks=3, attn_resolutions=(32, 16, 8), dropout=0.10,
+        label_dropout=0, channels_per_head=64,
+    ):  # fmt: skip
+        super().__init__()
+        c_emb = model_channels * channel_mult_emb
+        self.map_noise = Positional(model_channels, endpoint=False, sin_first=False)
+        self.map_augment = nn.Linear(augment_dim, model_channels, bias=False) if augment_dim else None
+        self.map_layer0 = nn.Linear(model_channels, c_emb)
+        self.map_layer1 = nn.Linear(c_emb, c_emb)
+        self.map_label = nn.Linear(label_dim, c_emb, bias=False) if label_dim else None
+
+        def block(c_in, c_out, attention=False, how=None):
+            heads = c_out // channels_per_head if attention else 0
+            return Block(c_in, c_out, c_emb, heads=heads, how=how, resample_proj=False, adaptive=True)
+
+        widths = [model_channels * mult for mult in channel_mult]
+        self._build(img_resolution, in_channels, widths[0], widths, num_blocks, attn_resolutions, True, block)
+        self.out_norm = group_norm(widths[0], 1e-5)
+        self.out_conv = Conv(widths[0], out_channels, 3)
+
+    def embed(self, c_noise: Tensor, cond: Tensor | None) -> Tensor:
+        """c_noise (B), cond as in `_labels` -> (B c_emb). No augmentation labels: their linear map has no bias."""
+        weight = self.map_layer0.weight
+        emb = self.map_noise(c_noise.to(exact(weight.dtype))).to(weight.dtype)
+        emb = self.map_layer1(F.silu(self.map_layer0(emb)))
+        if self.map_label is not None:
+            emb = emb + self.map_label(self._labels(cond, self.map_label.weight))
+        return F.silu(emb)
+
+    def head(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.out_conv(F.silu(self.out_norm(h)))
+
+
+def one_of(word: str, value, menu: tuple):
+    if value not in menu:
+        raise ValueError(f"{word} '{value}' is not one of: {', '.join(menu)}")

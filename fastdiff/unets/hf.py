@@ -1,0 +1,213 @@
+"""Hugging Face diffusers' UNet2DModel and UNet2DConditionModel, as rungs.
+
+The network is diffusers' own object, untouched: rungs call its sub-modules in the order in which its forward does, so
+that `walk` with unit scales gives its output bit for bit (seen with diffusers 0.42). diffusers is imported inside
+functions only.
+"""
+
+import inspect
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .protocol import walk
+
+DOWN = ("AttnDownBlock2D", "DownBlock2D", "ResnetDownsampleBlock2D")
+UP = ("AttnUpBlock2D", "ResnetUpsampleBlock2D", "UpBlock2D")
+CHOICES = {  # of each class: the words of arch that may not take every value that diffusers knows
+    "UNet2DModel": {
+        "down_block_types": DOWN,
+        "mid_block_type": ("UNetMidBlock2D", None),
+        "up_block_types": UP,
+        "time_embedding_type": ("fourier", "positional"),
+        "class_embed_type": ("identity", "timestep", None),
+    },
+    # Here cond is the text; what needs a second condition (SDXL's sizes, classes, images) has nowhere to come from.
+    "UNet2DConditionModel": {
+        "down_block_types": ("CrossAttnDownBlock2D", *DOWN),
+        "mid_block_type": ("UNetMidBlock2D", "UNetMidBlock2DCrossAttn", None),
+        "up_block_types": ("CrossAttnUpBlock2D", *UP),
+        "time_embedding_type": ("fourier", "positional"),
+        "class_embed_type": (None,),
+        "num_class_embeds": (None,),
+        "addition_embed_type": (None,),
+        "time_cond_proj_dim": (None,),
+        "encoder_hid_dim": (None,),
+        "encoder_hid_dim_type": (None,),
+        "dual_cross_attention": (False,),  # diffusers' own forward fails on it
+    },
+}
+
+
+@dataclass
+class Call:
+    """What the blocks of one network call need besides the state; made by `embed`, gone with the call."""
+
+    c_noise: Tensor  # (B)
+    emb: Tensor  # (B D)
+    text: Tensor | None  # (B L D'), only of a UNet2DConditionModel
+    # The one thing that is written after `embed`: (H, W) of what enters down(i), which is also the size of skip i - 1.
+    # An upsample that ends rung i restores it; 5 x 5 and 6 x 6 both shrink to 3 x 3, so it has to be remembered.
+    sizes: dict = field(default_factory=dict)
+
+
+class HFUNet(nn.Module):
+    """A diffusers U-Net, kept as `official` (so are the names of its weights), behind the protocol `UNet`.
+
+    cond: int64 labels (B) of a UNet2DModel with num_class_embeds or class_embed_type timestep, (B D) embeddings with
+    class_embed_type identity, None without classes; encoder_hidden_states (B L D) of a UNet2DConditionModel.
+    """
+
+    def __init__(self, official: nn.Module):
+        super().__init__()
+        kind = type(official).__name__
+        _check(kind, official.config)
+        if any(getattr(block, word, None) for block in official.up_blocks for word in ("s1", "s2", "b1", "b2")):
+            raise ValueError("FreeU is enabled in this diffusers model, and rungs know no FreeU; call disable_freeu()")
+        self.official, self.conditional = official, kind == "UNet2DConditionModel"
+        # (block, layer) of each rung, outermost first; rung 0 of the encoder is conv_in, and a trailing downsample is
+        # one more layer of its block.
+        self.downs = [None] + [
+            (b, layer)
+            for b, block in enumerate(official.down_blocks)
+            for layer in range(len(block.resnets) + (block.downsamplers is not None))
+        ]
+        eaters = [(b, layer) for b, block in enumerate(official.up_blocks) for layer in range(len(block.resnets))]
+        self.ups = eaters[::-1]
+        self.rungs = len(self.ups)
+        if self.rungs != len(self.downs):
+            raise ValueError(f"this diffusers model makes {len(self.downs)} skips and eats {self.rungs}")
+        # Sides that are no multiple of this need upsamples to a given size, which diffusers hands to few blocks.
+        doublings = [type(block).__name__ for block in official.up_blocks if block.upsamplers is not None]
+        self.multiple = 2 ** len(doublings)
+        self.any_size = self.conditional and set(doublings) <= {"UpBlock2D", "CrossAttnUpBlock2D"}
+
+    def embed(self, c_noise: Tensor, cond: Tensor | None) -> Call:
+        """c_noise (B), cond as above. Raises ValueError when cond is missing or has no use."""
+        net = self.official
+        if self.conditional and cond is None:
+            raise ValueError("a UNet2DConditionModel needs cond: encoder_hidden_states (B L D)")
+        if not self.conditional and (cond is None) != (net.class_embedding is None):
+            has = "without classes takes no cond" if cond is not None else "with classes needs cond: labels (B)"
+            raise ValueError(f"a UNet2DModel {has}")
+        dtype = net.conv_in.weight.dtype  # diffusers' net.dtype, which looks through all modules at every call
+        emb = net.time_embedding(net.time_proj(c_noise).to(dtype))
+        if self.conditional:
+            return Call(c_noise, emb if net.time_embed_act is None else net.time_embed_act(emb), cond)
+        if cond is not None:
+            labels = net.time_proj(cond).to(dtype) if net.config.class_embed_type == "timestep" else cond
+            emb = emb + net.class_embedding(labels).to(dtype)
+        return Call(c_noise, emb, None)
+
+    def down(self, i: int, h: Tensor, call: Call) -> tuple[Tensor, Tensor]:
+        """Raises ValueError at rung 0 when the image's sides do not survive being halved and doubled."""
+        net, call.sizes[i] = self.official, tuple(h.shape[-2:])
+        if i == 0:
+            if self._uneven(call) and not self.any_size:
+                raise ValueError(f"image sides {call.sizes[0]} must be multiples of {self.multiple} for this network")
+            h = net.conv_in(2 * h - 1.0 if net.config.center_input_sample else h)
+            return h, h
+        b, layer = self.downs[i]
+        block = net.down_blocks[b]
+        h = _layer(block, layer, h, call) if layer < len(block.resnets) else _resample(block.downsamplers[0], h, call)
+        return h, h
+
+    def mid(self, h: Tensor, call: Call) -> Tensor:
+        block = self.official.mid_block
+        if block is None:
+            return h
+        if getattr(block, "has_cross_attention", False):
+            return block(h, call.emb, encoder_hidden_states=call.text)
+        return block(h, call.emb)
+
+    def up(self, i: int, h: Tensor, skip: Tensor, call: Call) -> Tensor:
+        b, layer = self.ups[i]
+        block = self.official.up_blocks[b]
+        h = _layer(block, layer, torch.cat([h, skip], 1), call)
+        if layer == len(block.resnets) - 1 and block.upsamplers is not None:
+            h = _resample(block.upsamplers[0], h, call, *([call.sizes[i]] if self._uneven(call) else []))
+        return h
+
+    def head(self, h: Tensor, call: Call) -> Tensor:
+        net = self.official
+        if net.conv_norm_out is not None:
+            h = net.conv_act(net.conv_norm_out(h))
+        out = net.conv_out(h)
+        if net.config.time_embedding_type == "fourier" and not self.conditional:
+            out = out / call.c_noise.reshape(-1, 1, 1, 1)  # NCSN++ is fed sigma and gives the score
+        return out
+
+    def forward(self, sample: Tensor, timestep: Tensor | float, cond: Tensor | None = None) -> Tensor:
+        """diffusers' own call: sample (B C H W), timestep one number or (B) -> (B C_out H W), every skip as trained."""
+        c_noise = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
+        return walk(self, sample, c_noise, cond, torch.ones(self.rungs, device=sample.device))[0]
+
+    def _uneven(self, call: Call) -> bool:
+        return any(side % self.multiple for side in call.sizes[0])
+
+
+def _layer(block: nn.Module, layer: int, h: Tensor, call: Call) -> Tensor:
+    """One resnet of a block, and the attention behind it where the block has any."""
+    h = block.resnets[layer](h, call.emb)
+    if getattr(block, "has_cross_attention", False):
+        return block.attentions[layer](h, encoder_hidden_states=call.text, return_dict=False)[0]
+    return block.attentions[layer](h) if hasattr(block, "attentions") else h
+
+
+def _resample(sampler: nn.Module, h: Tensor, call: Call, *size) -> Tensor:
+    """A down- or upsampler; those that are resnets (OpenAI's ADM in diffusers' clothes) know the noise level."""
+    return sampler(h, call.emb) if hasattr(sampler, "time_emb_proj") else sampler(h, *size)
+
+
+def _check(kind: str, config: dict) -> None:
+    """Refuse, with the menu, what these rungs cannot run exactly."""
+    if kind not in CHOICES:
+        raise ValueError(f"diffusers class '{kind}' is not one of: {', '.join(CHOICES)}")
+    for word, menu in CHOICES[kind].items():
+        found = config.get(word, menu[0])
+        for value in found if isinstance(found, (list, tuple)) else [found]:
+            name = value.removeprefix("UNetRes") if isinstance(value, str) else value  # an old prefix, as diffusers'
+            if name not in menu:
+                choices = ", ".join("null" if choice is None else str(choice) for choice in menu)
+                raise ValueError(f"{word} '{value}' of {kind} is not one of: {choices}")
+
+
+def from_model(official: nn.Module) -> HFUNet:
+    """Wrap a diffusers model that exists already; it is neither copied nor changed (nor put in evaluation mode)."""
+    return HFUNet(official)
+
+
+def make(arch: dict) -> HFUNet:
+    """arch: diffusers' config.json, that is `_class_name` (or class_name; default UNet2DModel) and the class's words.
+
+    Other words that begin with `_` are diffusers' bookkeeping and ignored. Raises ModuleNotFoundError without
+    diffusers, ValueError for words and values that are unknown or not supported.
+    """
+    try:
+        import diffusers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("the hf family needs diffusers: pip install fastdiff[hf]") from error
+    kind = arch.get("_class_name", arch.get("class_name", "UNet2DModel"))
+    words = {word: value for word, value in arch.items() if word != "class_name" and not word.startswith("_")}
+    _check(kind, words)
+    constructor = getattr(diffusers, kind)
+    known = list(inspect.signature(constructor).parameters)
+    for word in words:
+        if word not in known:
+            raise ValueError(f"arch word '{word}' of {kind} is not one of: {', '.join(sorted(known))}")
+    return from_model(constructor(**words))
+
+
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+def renamed(state: dict) -> dict:
+    """A state dict of before diffusers 0.14 (google/ddpm-*) under today's names, as diffusers itself loads it."""
+
+    def today(name: str) -> str:
+        path, _, kind = name.rpartition(".")
+        owner, _, layer = path.rpartition(".")
+        return f"{owner}.{OLD_NAMES[layer]}.{kind}" if layer in OLD_NAMES and ".attentions." in f".{owner}." else name
+
+    return {today(name): tensor for name, tensor in state.items()}

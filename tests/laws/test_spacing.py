@@ -1,0 +1,45 @@
+"""Where steps lie: among training levels, or anywhere in a network's range."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastdiff.spacing import karras, logsnr, quadratic, trajectory
+
+
+def test_quadratic_spacing_is_the_official_one_with_its_duplicates():
+    # ermongroup/ddim: int(linspace(0, sqrt(0.8 N), steps)^2), counted from 0
+    assert [n - 1 for n in quadratic(1000, 10)] == [0, 9, 39, 88, 158, 246, 355, 483, 632, 800]
+    hundred = quadratic(1000, 100)
+    assert len(hundred) == 100 and len(set(hundred)) == 96
+    assert [n - 1 for n in hundred[:8]] == [0, 0, 0, 0, 1, 2, 2, 3] and hundred[-1] == 801
+
+
+def test_karras_steps_are_even_in_the_root_and_logsnr_steps_in_the_logarithm():
+    np.testing.assert_allclose(np.diff(np.array(karras(0.002, 80, 9)) ** (1 / 7), 2), 0, atol=1e-12)
+    np.testing.assert_allclose(np.diff(np.log(logsnr(0.002, 80, 9)), 2), 0, atol=1e-12)
+    for rule in (karras, logsnr):
+        sigmas = rule(0.002, 80, 9)
+        assert sigmas[0] == pytest.approx(80) and sigmas[-1] == pytest.approx(0.002)
+        assert rule(0.002, 80, 1) == pytest.approx([80])
+
+
+def test_a_network_without_training_levels_refuses_the_rules_that_need_them():
+    continuous = SimpleNamespace(levels=None, span=(0.002, 80.0))
+    for spacing in ("even", "quadratic", "stride"):
+        with pytest.raises(ValueError, match=f"'{spacing}' places steps on training levels; .* use karras, logsnr"):
+            trajectory(spacing, 5, continuous)
+    assert trajectory("logsnr", 3, continuous) == [*logsnr(0.002, 80.0, 3), 0.0]
+    with pytest.raises(ValueError, match="steps is 0"):
+        trajectory("karras", 0, continuous)
+    with pytest.raises(ValueError, match="'sqrt' is not one of"):
+        trajectory("sqrt", 3, SimpleNamespace(levels=np.arange(1.0, 9), span=(1.0, 8.0)))
+
+
+@pytest.mark.parametrize("spacing", ["even", "karras", "logsnr", "quadratic", "stride"])
+def test_every_trajectory_descends_to_zero(spacing):
+    denoiser = SimpleNamespace(levels=np.geomspace(0.01, 150, 1000), span=(0.01, 150.0))
+    for steps in (1, 2, 7, 100):
+        sigmas = trajectory(spacing, steps, denoiser)
+        assert sigmas[-1] == 0 < sigmas[-2] and all(a >= b for a, b in zip(sigmas, sigmas[1:]))

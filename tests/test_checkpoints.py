@@ -1,0 +1,316 @@
+"""Checkpoints of every kind: the state dict comes out, nothing is executed, what is wrong is said in one sentence."""
+
+import collections
+import contextlib
+import io
+import json
+import pickle
+import struct
+import types
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fastdiff.checkpoints import read_checkpoint, read_network, write_checkpoint
+from fastdiff.files import read_npz, sha256
+from fastdiff.model_card import ModelCard
+
+STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.ones(3).half(), "n": torch.tensor(7)}
+
+
+def same(found: dict, wanted: dict) -> bool:
+    return list(found) == list(wanted) and all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def saved(path, value, **how) -> str:
+    torch.save(value, path, **how)
+    return str(path)
+
+
+# The forms in which official checkpoints hold their state
+
+
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_a_state_dict_of_torch_save_old_and_new(tmp_path, how):
+    path = saved(tmp_path / "a.pt", collections.OrderedDict(STATE), **how)
+    found, digest = read_checkpoint(path)
+    assert same(found, STATE) and digest == sha256(tmp_path / "a.pt")
+
+
+def test_a_module_s_own_state_dict_with_its_metadata_and_shared_numbers(tmp_path):
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    state = module.state_dict()
+    state["tied"], state["part"] = state["0.weight"], state["0.bias"][1:3]
+    for how in ({}, {"_use_new_zipfile_serialization": False}):
+        assert same(read_checkpoint(saved(tmp_path / "a.pt", state, **how))[0], state)
+
+
+def test_parameters_come_out_as_they_went_in(tmp_path):
+    found, _ = read_checkpoint(saved(tmp_path / "a.pt", {"a": torch.nn.Parameter(torch.ones(2))}))
+    assert torch.equal(found["a"], torch.ones(2))
+
+
+def test_safetensors(tmp_path):
+    save_file(STATE, tmp_path / "a.safetensors")
+    found, _ = read_checkpoint(str(tmp_path / "a.safetensors"))
+    assert same(dict(sorted(found.items())), dict(sorted(STATE.items())))
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    digest = write_checkpoint(tmp_path / "a.safetensors", network, {"name": "mine"})
+    found, read = read_checkpoint(str(tmp_path / "a.safetensors"), digest)
+    assert torch.equal(found["weight"], network.weight) and read == digest
+    assert json.loads((tmp_path / "a.json").read_text())["parameters"] == 8
+
+
+@pytest.mark.parametrize("key", ["a class", "a name"])
+def test_a_lightning_checkpoint_of_latent_diffusion_with_its_callback_s_class_as_a_key(tmp_path, key, monkeypatch):
+    module = types.ModuleType("pytorch_lightning.callbacks.model_checkpoint")
+    callback = type("ModelCheckpoint", (), {"__module__": module.__name__, "__qualname__": "ModelCheckpoint"})
+    module.ModelCheckpoint = callback
+    for name in ("pytorch_lightning", "pytorch_lightning.callbacks", module.__name__):
+        monkeypatch.setitem(__import__("sys").modules, name, module)
+    names = ["model.diffusion_model.out", "first_stage_model.x", "cond_stage_model.embedding.weight", "model_ema.x"]
+    state = {name: torch.full((2,), float(i)) for i, name in enumerate(names)}
+    checkpoint = {
+        "epoch": 3, "global_step": 7, "pytorch-lightning_version": "1.4.2", "state_dict": state, "lr_schedulers": [],
+        "callbacks": {callback if key == "a class" else "ModelCheckpoint": {"best_model_score": torch.tensor(0.1)}},
+        "optimizer_states": [{"state": {0: {"step": 1, "exp_avg": torch.ones(2)}}, "param_groups": [{"lr": 1e-4}]}],
+    }  # fmt: skip
+    path = saved(tmp_path / "model.ckpt", checkpoint)
+    monkeypatch.undo()
+    assert same(read_checkpoint(path)[0], state)
+    kept, _ = read_checkpoint(path, keep=("model.diffusion_model.", "cond_stage_model."))
+    assert list(kept) == [names[0], names[2]]
+    with pytest.raises(ValueError, match="model.ckpt has no tensor named unet.*; it has model.diffusion_model.out"):
+        read_checkpoint(path, keep=("unet.",))
+
+
+def test_ermongroup_s_list_gives_the_moving_average_or_without_one_the_model(tmp_path):
+    average = {name: tensor + 1 for name, tensor in STATE.items()}
+    optimizer = {
+        "state": {0: {"step": 5, "exp_avg": torch.zeros(2)}},
+        "param_groups": [{"lr": 2e-4, "betas": (0.9, 0.999)}],
+    }
+    prefixed = {f"module.{name}": tensor for name, tensor in STATE.items()}  # DataParallel's
+    assert same(read_checkpoint(saved(tmp_path / "a.pth", [prefixed, optimizer, 3, 1000, average]))[0], average)
+    assert same(read_checkpoint(saved(tmp_path / "b.pth", [prefixed, optimizer, 3, 1000]))[0], STATE)
+    assert same(read_checkpoint(saved(tmp_path / "c.pth", {"state_dict": prefixed}))[0], STATE)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"model": STATE, "ema": STATE}, "it is no state dict of tensors .it holds: model, ema."),
+        ([STATE], "it holds: list"),
+        ({"a": 1}, "it holds: a"),
+        ({}, "it is no state dict of tensors"),
+        ({1: torch.ones(1)}, "it holds: 1"),
+        (torch.ones(2), "it holds: Tensor"),
+    ],
+)
+def test_what_is_no_state_dict_is_not_guessed_at(tmp_path, value, said):
+    with pytest.raises(ValueError, match=said):
+        read_checkpoint(saved(tmp_path / "a.pt", value))
+
+
+# Nothing is executed
+
+
+class Evil:
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+class Setting:
+    """Pickles to an allowed class with a state that is not: BUILD."""
+
+    def __init__(self, evil):
+        self.evil = evil
+
+    def __reduce__(self):
+        return collections.OrderedDict, (), self.evil
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda evil: evil,
+        lambda evil: {"a": torch.ones(2), "b": evil},
+        lambda evil: {"state_dict": {"a": torch.ones(2)}, "callbacks": [evil]},
+        lambda evil: [STATE, evil, 0, 0],
+        lambda evil: {evil: 1},
+        lambda evil: Setting(evil),
+        lambda evil: Evil(torch._utils._rebuild_tensor_v2, evil, 0, (1,), (1,), False, collections.OrderedDict()),
+    ],
+)
+def test_a_call_in_a_checkpoint_does_not_run_and_is_named(tmp_path, old, hide):
+    evil = hide(Evil(exec, f"open({str(tmp_path / 'ran')!r}, 'w')"))
+    path = saved(tmp_path / "a.pt", evil, _use_new_zipfile_serialization=not old)
+    with pytest.raises(
+        ValueError, match="a.pt is not a readable checkpoint: it asks for '__builtin__.exec', which weights"
+    ) as e:
+        read_checkpoint(path)
+    assert "\n" not in str(e.value) and not (tmp_path / "ran").exists()
+    with contextlib.suppress(AttributeError):  # of what the call returned
+        torch.load(path, weights_only=False)  # the attack is live
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_call_in_the_later_pickles_of_an_old_file_does_not_run(tmp_path):
+    whole = io.BytesIO()
+    torch.save(STATE, whole, _use_new_zipfile_serialization=False)
+    evil = pickle.dumps(Evil(exec, f"open({str(tmp_path / 'ran')!r}, 'w')"), 2)
+    starts = [i for i in range(len(whole.getvalue())) if whole.getvalue()[i : i + 2] == b"\x80\x02"]
+    assert len(starts) == 5  # magic number, protocol, machine, value, keys
+    for start in starts:
+        (tmp_path / "a.pt").write_bytes(whole.getvalue()[:start] + evil)
+        with pytest.raises(ValueError, match="asks for '__builtin__.exec'"):
+            read_checkpoint(str(tmp_path / "a.pt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickled_arrays_of_an_npz_do_not_run(tmp_path):
+    evil = Evil(exec, f"open({str(tmp_path / 'ran')!r}, 'w')")
+    np.savez(tmp_path / "a.npz", images=np.array([evil, 1], dtype=object))
+    with pytest.raises(ValueError, match="a.npz is not a readable npz"):
+        read_npz(tmp_path / "a.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+# Broken, hostile and mistaken files
+
+
+def repacked(path, change) -> str:
+    """The zip of torch.save with change(name, content) -> content, compression of every member."""
+    whole = io.BytesIO(path.read_bytes())
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content, compression = change(name, old.read(name))
+            new.writestr(name, content, compression)
+    return str(path)
+
+
+def test_members_that_unpack_to_a_thousand_times_their_size_are_refused(tmp_path):
+    saved(tmp_path / "a.pt", {"a": torch.zeros(1 << 22)})
+    path = repacked(tmp_path / "a.pt", lambda name, content: (content, zipfile.ZIP_DEFLATED))
+    assert (tmp_path / "a.pt").stat().st_size < 100_000
+    with pytest.raises(ValueError, match="it has compressed members, which torch.save never writes"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_tensors_that_claim_more_than_the_file_has_are_refused(tmp_path, old):
+    saved(tmp_path / "a.pt", {"a": torch.arange(16.0)}, _use_new_zipfile_serialization=not old)
+    claim = lambda content: content.replace(b"K\x10", b"J\x00\x00\x00\x10")  # noqa: E731
+    if old:
+        (tmp_path / "a.pt").write_bytes(claim((tmp_path / "a.pt").read_bytes()))
+    else:
+        repacked(tmp_path / "a.pt", lambda name, content: (claim(content), zipfile.ZIP_STORED))
+    with pytest.raises(ValueError, match="tensors that claim more bytes than it has"):
+        read_checkpoint(str(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("key", [b")" + b"\x85" * 1_000_000, b")" + b"q\x00h\x00\x86" * 60])
+def test_keys_that_would_crash_or_hang_torch_are_refused(tmp_path, key):
+    saved(tmp_path / "a.pt", STATE)
+    hostile = b"\x80\x02}" + key + b"K\x01s."
+    change = lambda name, content: (hostile if name.endswith("data.pkl") else content, zipfile.ZIP_STORED)  # noqa: E731
+    with pytest.raises(ValueError, match="no plain value"):
+        read_checkpoint(repacked(tmp_path / "a.pt", change))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.pt", b"", "it is empty"),
+        ("a.pkl", b"", "it is empty"),
+        ("a.safetensors", b"", "it is empty"),
+        ("a.pt", b"\n<!DOCTYPE html><title>Sign in</title>", "it is a web page"),
+        ("a.pkl", b"<html><body>404</body>", "it is a web page"),
+        ("a.pt", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is not what torch.save writes"),
+        ("a.pt", b"PK\x03\x04" + bytes(100), "not a zip file"),
+        ("a.pt", bytes(512) + b"ustar", "it is not what torch.save writes"),
+        ("a.pt", b"\x80\x02K\x01.", "it is not what torch.save writes"),
+        ("a.safetensors", struct.pack("<Q", 2**63) + b"{}", "eader"),
+        ("a.safetensors", struct.pack("<Q", 2**30) + b"{}", "eader"),
+        ("a.safetensors", struct.pack("<Q", 2) + b"[]", "eader"),
+        ("a.safetensors", struct.pack("<Q", 10**4) + b"{" * 10**4, "eader"),
+    ],
+)
+def test_files_that_are_none_are_refused_in_one_sentence(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"{name} is not a readable checkpoint: .*{said}.*; it was not loaded"
+    ) as raised:
+        read_checkpoint(str(tmp_path / name))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_folder_and_a_missing_file_are_said_to_be_that(tmp_path):
+    with pytest.raises(ValueError, match="it is a folder"):
+        read_checkpoint(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="gone.pt does not exist"):
+        read_checkpoint(str(tmp_path / "gone.pt"))
+
+
+@pytest.mark.parametrize("kind", ["new.pt", "old.pt", "a.safetensors"])
+def test_a_cut_or_flipped_file_gives_tensors_or_one_sentence(tmp_path, kind):
+    path = tmp_path / kind
+    if kind == "a.safetensors":
+        save_file(STATE, path)
+    else:
+        saved(path, STATE, _use_new_zipfile_serialization=kind == "new.pt")
+    whole, (_, digest) = path.read_bytes(), read_checkpoint(str(path))
+    broken = [whole[:length] for length in range(0, len(whole), max(1, len(whole) // 100))]
+    for at in np.random.default_rng(0).permutation(len(whole))[:300]:
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << int(at) % 8
+        broken.append(bytes(flipped))
+    refused = 0
+    for content in broken:
+        path.write_bytes(content)
+        try:
+            found, _ = read_checkpoint(str(path))
+            assert all(isinstance(tensor, torch.Tensor) for tensor in found.values())
+        except ValueError as error:
+            refused += 1
+            assert "\n" not in str(error) and len(str(error)) < 600
+        with pytest.raises(ValueError, match="has sha256"):
+            read_checkpoint(str(path), digest)
+    assert refused >= 100
+
+
+# Cards
+
+
+def card(path, **changed) -> ModelCard:
+    return ModelCard(
+        **{"name": "mine", "family": "native", "arch": {}, "shape": (1, 8, 8), "weights": str(path)} | changed
+    )
+
+
+def test_a_card_keeps_the_tensors_it_names_and_its_key_knows_of_it_only_then(tmp_path):
+    path = saved(tmp_path / "a.pt", STATE)
+    arch, state = read_network(card(path, arch={"size": 8}, state_keys=("conv.",)))
+    assert arch == {"size": 8} and list(state) == ["conv.weight", "conv.bias"]
+    assert "state_keys" not in card(path).identity() and card(path, state_keys=("a.",)).identity()["state_keys"] == [
+        "a."
+    ]
+    assert card(path, expected={"fid": "2"}).identity() == card(path).identity()
+
+
+def test_a_card_with_another_digest_than_its_weights_is_refused_before_anything_is_loaded(tmp_path):
+    path = saved(tmp_path / "a.pt", STATE)
+    assert card(path).resolved().sha256 == sha256(tmp_path / "a.pt")
+    for act in (ModelCard.resolved, read_network):
+        with pytest.raises(ValueError, match=f"but the card of 'mine' says {'0' * 64}"):
+            act(card(path, sha256="0" * 64))
