@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoints import read_checkpoint
+from .checkpoints import read_network
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
 from .unets import build, compiled
@@ -21,8 +21,8 @@ def load_unet(card: ModelCard, device="cpu", precision: str = "float32"):
     """The card's network on a device, in evaluation mode. precision: bfloat16, float32 or float64."""
     if precision not in DTYPES:
         raise ValueError(f"precision '{precision}' is not one of: {', '.join(DTYPES)}")
-    state, _ = read_checkpoint(card.weights, card.sha256)
-    return build(card.family, card.arch, state).to(device, DTYPES[precision])
+    arch, state = read_network(card)
+    return build(card.family, arch, state).to(device, DTYPES[precision])
 
 
 @dataclass(frozen=True)
