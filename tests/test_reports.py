@@ -445,7 +445,7 @@ def test_without_cached_cells_no_table_speaks_of_rivals_or_of_later_knobs(tmp_pa
     assert {*KNOBS} - {*LATER} <= set(head)  # a column of the first tables stays, though nothing is cached
 
 
-@pytest.mark.parametrize("others", [[], plain_steps((25, 5.0, 20.0), (8, 10.0, 39.9))])
+@pytest.mark.parametrize("others", [[], plain_steps((25, 5.0, 20.0), (20, 10.0, 39.9))])
 def test_without_a_plain_cell_as_fast_there_is_no_rival(others, tmp_path):
     line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *others).iloc[0]
     assert pd.isna(line["rival"]) and pd.isna(line["against_rival"])
@@ -454,10 +454,21 @@ def test_without_a_plain_cell_as_fast_there_is_no_rival(others, tmp_path):
 
 def test_a_plain_cell_of_equal_speed_is_as_fast_and_the_faster_of_two_equal_ones_is_the_rival(tmp_path):
     cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)
-    assert judged(tmp_path / "a", cell, *plain_steps((8, 10.0, 40.0))).iloc[0]["rival"] == "8 steps"
-    equal = plain_steps((8, 10.0, 45.0), (7, 10.0, 50.0), (9, 10.0, 41.0))
-    assert judged(tmp_path / "b", cell, *equal).iloc[0]["rival"] == "7 steps"
+    assert judged(tmp_path / "a", cell, *plain_steps((20, 10.0, 40.0))).iloc[0]["rival"] == "20 steps"
+    equal = plain_steps((20, 10.0, 45.0), (18, 10.0, 50.0), (22, 10.0, 41.0))
+    assert judged(tmp_path / "b", cell, *equal).iloc[0]["rival"] == "18 steps"
     assert judged(tmp_path / "c", cell, *plain_steps((1, 10.0, 45.0))).iloc[0]["rival"] == "1 step"
+
+
+def test_a_plain_cell_with_no_more_macs_is_as_fast_whatever_a_drifting_clock_said(tmp_path):
+    cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)  # 9 full calls: the MACs of 16.2 plain steps
+    assert judged(tmp_path / "a", cell, *plain_steps((16, 10.0, 30.0))).iloc[0]["rival"] == "16 steps"
+    assert judged(tmp_path / "b", cell, *plain_steps((17, 10.0, 30.0))).iloc[0]["rival_verdict"] == rivals.UNMATCHED
+
+
+def test_fewer_steps_are_fewer(tmp_path):
+    cell = (settings("ddpm", 10, 2, 1.0), 14.0, 40.0)
+    assert judged(tmp_path, cell, *plain_steps((10, 5.0, 41.0))).iloc[0]["rival_verdict"] == rivals.UNMATCHED
 
 
 @pytest.mark.parametrize(
@@ -509,7 +520,7 @@ def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
     said = "Judged against fewer plain steps at equal time, of 2 cached cells with a rival (the best plain cell"
     counts = "1 better, 1 worse, 0 indistinguishable. For 1 more no plain cell as fast has been measured."
     frame["rival_verdict"] = [None, "better", "worse", rivals.UNMATCHED]
-    assert f"{said} at least as fast): {counts}" in headline(frame)
+    assert f"{said} as fast): {counts}" in headline(frame)
     frame["verdict"] = "worse"  # no headline then, but the sentence stays
     assert "1 better, 1 worse, 0 indistinguishable." in headline(frame)
     frame["rival_verdict"] = [None, *[rivals.UNMATCHED] * 3]

@@ -8,7 +8,7 @@ import pandas as pd
 from ..statistics import Estimate
 from .figures import front
 from .html import ends, number, text_table
-from .rivals import tally
+from .rivals import as_fast, tally
 from .rows import cached, plain, quality_columns
 from .words import describe, rho
 
@@ -44,7 +44,7 @@ def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[
     lede = f"<strong>{gain:.2f} times the speed of the baseline, {loss}</strong>: {sentence(best, column)}."
     lede += f" The baseline is {sentence(base, column)}; the paired difference is {_signed(change)}."
     rule = "It is the fastest cell with a method at work that is worse neither than the plain sampler at its own steps"
-    rivals = frame[plain(frame) & (frame["images_per_s"] >= best["images_per_s"])].sort_values(column)
+    rivals = frame[plain(frame) & as_fast(frame, best)].sort_values(column)
     fewer = f"{_rivals(rivals, best, column, compare)} {tally(frame)}"
     return _paragraphs(lede, fewer, f"{rule} nor than the baseline. {last}")
 
@@ -60,18 +60,19 @@ def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callabl
         return f"<strong>But fewer plain steps do as well</strong>: {known}"
     if change.low <= 0:
         return f"<strong>But fewer plain steps do as well, within the uncertainty</strong>: {known}"
-    return f"Fewer plain steps do not match it. The best plain cell at least as fast is {known}"
+    return f"Fewer plain steps do not match it. The best plain cell as fast is {known}"
 
 
 _RIVAL = (
     "<code>against_rival</code>, <code>rival_verdict</code>: a cached cell against fewer plain steps at equal time. Its"
-    " rival is, of the plain cells of its setting at any number of steps with at least its <code>images_per_s</code>,"
-    " the one with the lowest value; the difference is cached minus rival, paired as in <code>change</code>, and the"
-    " words are about the cached cell. Which cells are as fast is itself measured: protocol <code>quick</code> times"
-    " each while it is generated, and <code>images_per_s</code> of this machine may drift from one cell to the next, so"
-    " that a plain cell of nearly equal speed is taken or left by chance; the interval knows nothing of that"
-    " (<code>make speed</code> times caching intervals in turns). Only steps that were measured count: few of them"
-    " favour the cached cell, and <code>no plain cell as fast</code> says nothing for it."
+    " rival is, of the plain cells of its setting with fewer steps that are as fast (at least its"
+    " <code>images_per_s</code>, or no more MACs), the one with the lowest value; the difference is cached minus rival,"
+    " paired as in <code>change</code>, and the words are about the cached cell. The MACs count because protocol"
+    " <code>quick</code> times each cell while it is generated, and a machine's speed may drift from one to the next: a"
+    " plain cell with as few of them is not slower, whatever the clock said. A plain cell with more may still be taken"
+    " by such chance, and the interval knows nothing of that (<code>make speed</code> takes turns). Only steps that"
+    " were measured count: few of them favour the cached cell, and <code>no plain cell as fast</code> says nothing for"
+    " it."
 )
 
 

@@ -17,7 +17,7 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
 
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
     of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words.
-    against_rival, rival_verdict: the same for cached cells, against the best plain cell (`rival`) at least as fast. The
+    against_rival, rival_verdict: the same for cached cells, against the best plain cell (`rival`) as fast. The
     cells compared with are looked for in the whole ledger.
     """
     records = {record["key"]: record for record in ledger.all("quality")}
