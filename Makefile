@@ -14,7 +14,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
-	report sync train parity lint format test test-slow clean
+	report sync train parity reproduce lint format test test-slow clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ train: setup ## Train the embedded network and its classifier from scratch (abou
 
 parity: setup ## Our numbers beside those of the official code, family by family; writes results/parity.csv
 	$(PY) benchmarks/parity.py $(ARGS)
+
+reproduce: setup ## A published table beside ours: make reproduce GRID=paper/deepcache_table2
+	$(PY) benchmarks/reproduce.py $(if $(GRID),table=$(GRID)) $(ARGS)
 
 lint: setup ## Check style and formatting
 	$(PY) -m ruff check .

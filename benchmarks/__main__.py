@@ -1,4 +1,4 @@
-"""fastdiff run | gamma | speed | report | train | sync | parity: the entry points by name."""
+"""fastdiff run | gamma | speed | report | train | sync | parity | reproduce: the entry points by name."""
 
 import importlib
 import sys
@@ -9,6 +9,7 @@ COMMANDS = {
     "speed": "time caching intervals in turns, beside what their operations promise",
     "report": "tables, figures and a page from what has been measured",
     "parity": "compare with fixtures made by the official code",
+    "reproduce": "a published table beside ours: fastdiff reproduce table=paper/deepcache_table2",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",
 }
@@ -18,7 +19,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print("usage: fastdiff COMMAND [hydra overrides]\n")
-        print("\n".join(f"  {command:8} {what}" for command, what in COMMANDS.items()))
+        print("\n".join(f"  {command:9} {what}" for command, what in COMMANDS.items()))
         print("\nfastdiff COMMAND --help lists a command's settings; all of them are in fastdiff_conf (conf/).")
         return
     if name not in COMMANDS:

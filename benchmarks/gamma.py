@@ -12,6 +12,15 @@ from omegaconf import DictConfig
 
 from fastdiff_benchmarks.entry import entry, settings_of
 
+HEADS = f"{'eps_ms':>10} {'std error':>10} {'mse':>10} {'std error':>10}"
+
+
+def line(norm, sigma: float, estimator: str, denoiser) -> str:
+    """Both estimators with their standard errors, and the covariance that the chosen one gives."""
+    mse = ["-", "-"] if norm.mse is None else [f"{norm.mse:.6f}", f"{norm.mse_se:.2g}"]
+    cov = min(max(sigma**2 * norm.left(estimator), 0), denoiser.cov_max)
+    return f"{norm.eps_ms:>10.6f} {norm.se:>10.2g} {mse[0]:>10} {mse[1]:>10} {cov:>10.4g}"
+
 
 @entry("gamma")
 def main(cfg: DictConfig) -> None:
@@ -20,7 +29,7 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.bench import load_denoiser
     from fastdiff.data import load
     from fastdiff.gamma import export_official
-    from fastdiff.norms import score_norms
+    from fastdiff.norms import calls_of, joint_norms, placed, score_norms
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
 
@@ -28,22 +37,26 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")
     cell = cell_of(settings_of(cfg))
     images, _ = load(cell.data)
-    denoiser = load_denoiser(cell)
+
+    def bar(of):
+        return tqdm(of, desc="score norms", unit="level")
+
+    ledger = Ledger(cfg.ledger)
+    denoiser = placed(cell, ledger, load_denoiser(cell), images, bar)
     if denoiser.levels is None and (cfg.levels == "all" or cfg.export):
         raise ValueError(f"model '{cell.model.name}' has no training levels; levels=all and export are not for it")
     levels = [] if denoiser.levels is None else [float(sigma) for sigma in denoiser.levels]
     sigmas = levels if cfg.levels == "all" else sorted(set(cell.sampler.sigmas(denoiser)[:-1]))
-    norms = score_norms(
-        cell, Ledger(cfg.ledger), denoiser, images, sigmas, lambda of: tqdm(of, desc="score norms", unit="level")
-    )
+    norms, estimator = score_norms(cell, ledger, denoiser, images, sigmas, bar), cell.score_norms.estimator
 
-    print(f"{'n':>5} {'sigma':>10} {'eps_ms':>10} {'std error':>10} {'cov_x0':>10}")
+    print(f"{'n':>5} {'sigma':>10} {'t_full':>10} {HEADS} {'cov_x0':>10}")
     index = {sigma: n for n, sigma in enumerate(levels, start=1)}
     for sigma in sigmas if len(sigmas) <= 50 else sigmas[:: len(sigmas) // 25]:
-        cov = min(max(sigma**2 * (1 - norms[sigma].eps_ms), 0), denoiser.cov_max)
-        n, norm = index.get(sigma, "-"), norms[sigma]
-        print(f"{n:>5} {sigma:>10.5g} {norm.eps_ms:>10.6f} {norm.se:>10.2g} {cov:>10.4g}")
-    raw = [sigma**2 * (1 - norms[sigma].eps_ms) for sigma in sigmas]
+        print(f"{index.get(sigma, '-'):>5} {sigma:>10.5g} {'-':>10} {line(norms[sigma], sigma, estimator, denoiser)}")
+    shallow = [call for call in calls_of(cell, denoiser, cell.sampler.sigmas(denoiser)) if call is not None]
+    for (t, t_full, _), norm in joint_norms(cell, ledger, denoiser, images, shallow, bar).items():
+        print(f"{index.get(t, '-'):>5} {t:>10.5g} {t_full:>10.5g} {line(norm, t, estimator, denoiser)}")
+    raw = [sigma**2 * norms[sigma].left(estimator) for sigma in sigmas]
     low, high = sum(cov <= 0 for cov in raw), sum(cov >= denoiser.cov_max for cov in raw)
     near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)
     print(f"{len(sigmas)} levels; cov_x0 is clipped to 0 at {low} and to {denoiser.cov_max:g} at {high} of them")

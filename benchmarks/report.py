@@ -32,6 +32,9 @@ def main(cfg: DictConfig) -> None:
         print(f"{name}: {len(frame)} of {len(chosen[name])} cells\n{text(frame)}\n")
         write(out / f"{name}.csv", lambda file, frame=frame: file.write(csv(frame)))
     every = table(ledger, list(dict.fromkeys(key for keys in chosen.values() for key in keys)))
+    if not measured(every).any():
+        print("no page: it draws the quality of generated images against speed, and only bounds have been measured")
+        return
     for name, content in views(ledger, chosen, tables, every).items():
         write(out / name, lambda file, content=content: file.write(content))
     print(f"report: {out / 'index.html'}")
@@ -96,15 +99,23 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     return files_ | {"index.html": page.encode()}
 
 
+def measured(frame):
+    """Which cells have the quality of generated images."""
+    from fastdiff.reports.rows import quality_columns
+
+    return frame[quality_columns(frame)].notna().any(axis=1)
+
+
 def baseline(tables: dict):
     """The plain cell with the most steps in the first grid that has one; without any, the first cell."""
     from fastdiff.reports.rows import plain
 
-    for frame in tables.values():
+    tables = [frame[measured(frame)] for frame in tables.values() if measured(frame).any()]
+    for frame in tables:
         rivals = frame[plain(frame)]
         if len(rivals):
             return rivals.loc[rivals["steps"].idxmax()]
-    return next(iter(tables.values())).iloc[0]
+    return tables[0].iloc[0]
 
 
 def pictures(ledger, frame, base) -> list[tuple]:

@@ -29,7 +29,7 @@ def measure(cfg: DictConfig) -> Result:
     from tqdm import tqdm
 
     from fastdiff.bench import run_cell, speed_key
-    from fastdiff.cell import build
+    from fastdiff.cell import build, coerced
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
     from fastdiff.tracking import Tracker
@@ -42,7 +42,8 @@ def measure(cfg: DictConfig) -> Result:
     )
     below = 0 if HydraConfig.get().mode == RunMode.RUN else 1  # a sweep has a bar of its own
     with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=below) as bar:
-        outcome = run_cell(cell, ledger, settings, cfg.force, lambda done: bar.update(done - bar.n))
+        images = coerced(cfg.save_images, int, "save_images")
+        outcome = run_cell(cell, ledger, settings, cfg.force, lambda done: bar.update(done - bar.n), images)
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
     speed = ledger.read("speed", speed_key(cell))
@@ -50,12 +51,14 @@ def measure(cfg: DictConfig) -> Result:
         show(tracker, ledger, cell, outcome.record, speed, cfg.grid)
     values = [f"{name} {number(value)}" for name, value in outcome.record["values"].items()]
     known = " (already measured)" if outcome.reused else ""
-    return Result(outcome.key, None, f"{label}: {', '.join(values)}, {speed['images_per_s']:.1f} images/s{known}")
+    values += [f"{speed['images_per_s']:.1f} images/s"] if speed else []  # a bound is measured without any
+    return Result(outcome.key, None, f"{label}: {', '.join(values)}{known}")
 
 
 def number(value: dict) -> str:
     """A value with its 95 % interval where it has one."""
-    return f"{value['value']:.2f}" + (f" [{value['low']:.2f}, {value['high']:.2f}]" if "low" in value else "")
+    form = ".3f" if value["metric"] == "nll" else ".2f"
+    return f"{value['value']:{form}}" + (f" [{value['low']:{form}}, {value['high']:{form}}]" if "low" in value else "")
 
 
 def show(tracker, ledger, cell, record, speed, grid) -> None:

@@ -26,8 +26,9 @@ def main(cfg: DictConfig) -> None:
     if cfg.rounds < 1:
         raise ValueError(f"rounds is {cfg.rounds}; at least 1 is needed")
     cell = cell_of(settings_of(cfg))
-    if cell.analytic:  # the variance costs nothing in the loop, and its norms need not be had
-        cell = dataclasses.replace(cell, sampler=dataclasses.replace(cell.sampler, variance="small"))
+    if cell.analytic or cell.optimal:  # neither costs anything in the loop, and their norms need not be had
+        usual = {"variance": "small"} | ({"spacing": "logsnr"} if cell.optimal else {})
+        cell = dataclasses.replace(cell, sampler=dataclasses.replace(cell.sampler, **usual))
     arms = [
         dataclasses.replace(cell, deepcache=dataclasses.replace(cell.deepcache, interval=i))
         for i in dict.fromkeys([1, *cfg.intervals])

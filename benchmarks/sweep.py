@@ -26,9 +26,9 @@ def units(cell: Cell) -> float:
 
 
 def work(cell: Cell) -> float:
-    """Work of a cell in full calls; score norms cost a call an image and step."""
-    norms = cell.score_norms.images * cell.sampler.asked if cell.analytic else 0
-    return cell.budget.n * units(cell) + norms
+    """Work of a cell in full calls; score norms cost a call an image and step, an optimal trajectory one a level."""
+    levels = (cell.sampler.asked if cell.analytic else 0) + (cell.score_norms.levels if cell.optimal else 0)
+    return cell.budget.n * units(cell) + cell.score_norms.images * levels
 
 
 def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:

@@ -3,6 +3,7 @@
 torch and all that needs it are imported on the way, so that a cell which is already in the ledger costs no import.
 """
 
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import numpy as np
 
 from .cell import BLOCK, Cell, key
 from .data import load
+from .exports import UINT8, Kept
 from .metrics import build_extractor
-from .norms import norms_note, score_covariances
+from .norms import norms_note, placed, score_covariances
 from .records import Ledger, provenance
-from .scoring import reference_moments, score
+from .scoring import reference_moments, score, score_bound
 from .settings import device_name
 
 _shared: dict[str, object] = {}  # what cells of one process share, keyed by content
@@ -45,22 +47,31 @@ def speed_key(cell: Cell) -> str:
 
 
 def finished(cell: Cell, ledger: Ledger) -> bool:
-    return ledger.path("quality", cell.key).exists() and ledger.path("speed", speed_key(cell)).exists()
+    """Whether a cell is measured: its quality and, where images are generated, this machine's speed."""
+    timed = cell.metrics.bound or ledger.path("speed", speed_key(cell)).exists()
+    return timed and ledger.path("quality", cell.key).exists()
 
 
 def run_cell(
-    cell: Cell, ledger: Ledger, settings: dict, force: bool = False, progress: Callable[[int], object] = id
+    cell: Cell,
+    ledger: Ledger,
+    settings: dict,
+    force: bool = False,
+    progress: Callable[[int], object] = id,
+    save_images: int = 0,
 ) -> Outcome:
     """Measure a cell, or find it in the ledger. A cell that fails leaves a record of kind `failed`; nothing is raised.
 
     settings: the conf it came from, kept beside the record. progress(images done) is called after every batch.
+    save_images: so many of the first images are kept (`fastdiff.exports`).
     """
+    kept = Kept(cell, ledger, save_images)
     if force:
-        ledger.forget(cell, speed_key(cell))
-    if finished(cell, ledger):
+        ledger.forget(cell, None if cell.metrics.bound else speed_key(cell))
+    if finished(cell, ledger) and kept.complete:
         return Outcome(cell.key, "quality", True, ledger.read("quality", cell.key))
     try:
-        record = _measure(cell, ledger, settings, progress)
+        record = _measure(cell, ledger, settings, progress, kept)
     except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
         record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
@@ -72,7 +83,7 @@ def run_cell(
     return Outcome(cell.key, "quality", False, record)
 
 
-def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> dict:
+def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept) -> dict:
     spent: dict[str, float] = {}
 
     @contextmanager
@@ -82,33 +93,49 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable) -> 
         spent[name] = time.perf_counter() - begun
 
     with phase("load"):
-        images = shared("images", cell.data.identity(), lambda: load(cell.data)[0])
+        images, held_out = shared("images", cell.data.identity(), lambda: load(cell.data))
         denoiser, labels = load_denoiser(cell), labels_of(cell, images)
-        scorer = [cell.metrics.extractor_identity(), cell.device.name]
-        extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
-        reference = shared(
-            "reference",
-            [*scorer, cell.data.identity(), str(ledger.root)],
-            lambda: reference_moments(cell, ledger, images, extractor),
-        )
+        extractor, reference = (None, None) if cell.metrics.bound else scorer_of(cell, ledger, images)
     with phase("score_norms"):
+        denoiser = placed(cell, ledger, denoiser, images)
         cov_x0 = score_covariances(cell, ledger, denoiser, images)
-    with phase("generate"):
-        sample = sampling(cell, denoiser, labels, cov_x0)
-        features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress)
-    with phase("score"):
-        values, influence = score(cell, features, probabilities, reference)
+    if cell.metrics.bound:
+        with phase("score"):
+            values, influence = score_bound(cell, denoiser, held_out, cov_x0, progress)
+    else:
+        with phase("generate"):
+            sample = sampling(cell, denoiser, labels, cov_x0)
+            features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress, kept.add)
+            kept.finish(sample, labels)
+            if finished(cell, ledger):  # only images were missing
+                return ledger.read("quality", cell.key)
+        with phase("score"):
+            values, influence = score(cell, features, probabilities, reference)
 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
-    speed = measure_speed(cell, sample, seconds)
-    ledger.write("speed", speed["key"], speed | machine)
-    if (known := ledger.read("quality", cell.key)) is not None:  # only the speed of this machine was missing
-        return known
+    if not cell.metrics.bound:
+        speed = measure_speed(cell, sample, seconds)
+        ledger.write("speed", speed["key"], speed | machine)
+        if (known := ledger.read("quality", cell.key)) is not None:  # only the speed of this machine was missing
+            return known
+        machine |= {"uint8": UINT8} | ({"images": kept.where} if kept.where else {})
     record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
     record |= {"values": values, "cost": costs(cell, denoiser), "score_norms": norms_note(cell), "seconds": spent}
-    record |= {"speed_key": speed["key"], "uint8": "rounded half to even", **machine}
+    record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
+
+
+def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple:
+    """The extractor and the reference moments that generated images are scored by; both shared between cells."""
+    scorer = [cell.metrics.extractor_identity(), cell.device.name]
+    extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
+    reference = shared(
+        "reference",
+        [*scorer, cell.data.identity(), str(ledger.root)],
+        lambda: reference_moments(cell, ledger, images, extractor),
+    )
+    return extractor, reference
 
 
 def load_denoiser(cell: Cell):
@@ -121,11 +148,26 @@ def load_denoiser(cell: Cell):
     torch.set_num_threads(cell.device.threads or usual)
     where = cell.device.name, cell.device.precision
     unet = shared("unet", [cell.model.identity(), *where], lambda: load_unet(cell.model, *where))
-    return Denoiser(unet, cell.model, cell.skip_tuning, cell.deepcache, cell.guidance, cell.data.value_range)
+    plans = cell.skip_tuning, cell.deepcache, cell.guidance
+    if cell.model.decoder is None:
+        return Denoiser(unet, cell.model, *plans, cell.data.value_range)
+    from .latents import load_decoder
+
+    made = [cell.model.identity()["decoder"], cell.device.name]
+    decode = shared("decoder", made, lambda: load_decoder(cell.model, cell.device.name))
+    return Denoiser(unet, cell.model, *plans, (-math.inf, math.inf), decode=decode)
 
 
 def labels_of(cell: Cell, images) -> Callable | None:
-    """indices -> label i of the data, where network and data both have labels; they have to be the same ones."""
+    """indices -> label i of the data, where network and data both have labels; they have to be the same ones. Of a
+    network that is told texts: indices -> contexts of prompt i."""
+    if cell.model.text is not None:
+        from .denoise import DTYPES
+        from .latents import load_prompts
+
+        where = cell.device.name, DTYPES[cell.device.precision]
+        made = [cell.model.identity()["text"], cell.device.name, cell.device.precision]
+        return shared("prompts", made, lambda: load_prompts(cell.model, *where))
     if not cell.model.classes or images.labels is None:
         return None
     if images.labels.max() >= cell.model.classes:
@@ -145,8 +187,11 @@ def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] 
     )
 
 
-def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable) -> tuple:
-    """Features (n D), probabilities (n classes), and the seconds of the full batches that had to be generated."""
+def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable, keep: Callable) -> tuple:
+    """Features (n D), probabilities (n classes), and the seconds of the full batches that had to be generated.
+
+    keep(number of the first, pixels) is given the images of every block that had to be.
+    """
     generation, scorer = key(cell.generation()), key(cell.metrics.extractor_identity())
     found, seconds, n = [], [], cell.budget.n
     for index in range(-(-n // BLOCK)):
@@ -163,6 +208,7 @@ def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Ca
             ledger.write_block(generation, index, scorer, **block)
             if index == 0:
                 ledger.write_samples(generation, pixels)
+            keep(first, pixels)
         progress(first + count)
         found.append(block)
     features, probabilities = (np.concatenate([block[name] for block in found]) for name in block)

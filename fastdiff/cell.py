@@ -71,6 +71,16 @@ class Cell:
         """Whether the sampler needs score norms."""
         return getattr(self.sampler, "variance", None) == "analytic"
 
+    @property
+    def optimal(self) -> bool:
+        """Whether the sampler places its steps by what is known of the network."""
+        return getattr(self.sampler, "optimal", False)
+
+    @property
+    def joint(self) -> bool:
+        """Whether shallow calls have score norms of their own."""
+        return self.analytic and not self.deepcache.off and self.score_norms.cached == "joint"
+
     def network(self) -> dict:
         """The network as it is used for one call: what score norms depend on, beside the images they are taken of."""
         used = {"model": self.model.identity(), "guidance": self.guidance, "precision": self.device.precision}
@@ -79,8 +89,10 @@ class Cell:
 
     def generation(self) -> dict:
         """What the images depend on."""
-        norms = {"score_norms": canonical(self.score_norms)} if self.analytic else {}
-        data = {"data": self.data.identity()} if self.analytic or self.model.classes else {}
+        normed, norms = self.analytic or self.optimal, {}
+        if normed:
+            norms = {"score_norms": self.score_norms.used(self.analytic, not self.deepcache.off, self.optimal)}
+        data = {"data": self.data.identity()} if normed or self.model.classes else {}
         plans = {"sampler": canonical(self.sampler), "deepcache": canonical(self.deepcache)}
         if not self.deepcache.off:
             plans["skip_tuning"] = canonical(self.skip_tuning)
@@ -144,11 +156,11 @@ def build(cls, settings: dict, where: str):
 
 
 def coerced(value, hint, where: str):
-    if is_dataclass(hint):
-        return build(hint, value, where)
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in kinds:
         return None
+    if is_dataclass(kinds[0]):
+        return build(kinds[0], value, where)
     kind = typing.get_origin(kinds[0]) or kinds[0]
     if kind is tuple and isinstance(value, (list, tuple)):
         return tuple(value)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .checkpoints import read_network
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
+from .spacing import Curves
 from .unets import build, compiled
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
@@ -31,7 +32,9 @@ class Denoiser:
 
     unet: on its device, in its precision. guidance g: x0 = x0_uncond + g (x0_cond - x0_uncond) (Ho & Salimans 2022,
     their 1 + w), both halves in one network call, so that they share one trunk; identity 1.
-    value_range: what the data's pixels span; (-inf, inf) for latents.
+    value_range: what the data's pixels span; (-inf, inf) for latents. decode: what turns those into images
+    (`fastdiff.latents`).
+    curves: what optimal trajectories are placed by (`fastdiff.norms.placed`); no other needs it.
     """
 
     unet: Any
@@ -40,11 +43,19 @@ class Denoiser:
     deepcache: DeepCache = DeepCache()
     guidance: float = 1.0
     value_range: tuple[float, float] = (-1.0, 1.0)
+    curves: Curves | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
         if not self.deepcache.off and self.deepcache.branch > self.unet.rungs:
             raise ValueError(f"branch is {self.deepcache.branch}; this network's skips are 1 .. {self.unet.rungs}")
-        if self.guidance != 1 and not self.card.classes:
+        rows = getattr(self.unet, "label_rows", None)
+        if self.guidance != 1 and rows is not None and rows <= self.card.classes:
+            raise ValueError(
+                f"guidance is {self.guidance}, but model '{self.card.name}' knows its {rows} labels and none for"
+                ' "no label"; use guidance=1'
+            )
+        if self.guidance != 1 and not self.card.classes and not getattr(self.unet, "context", None):
             raise ValueError(
                 f"guidance is {self.guidance}, but model '{self.card.name}' is unconditional; use guidance=1"
             )
@@ -121,17 +132,23 @@ class Denoiser:
     ) -> Callable[[Tensor, float], Tensor]:
         """Begin one trajectory of `calls` network calls, `asked` of which the user asked for (None: all).
 
-        cond (B) int64 labels, or None. Returns (x (B C H W), sigma) -> raw x0 (B C H W) in the dtype of x.
+        cond: int64 labels (B); a context (B L D); or a pair of those, the second that of no prompt, which a network
+        without labels needs for guidance; or None. Returns (x (B C H W), sigma) -> raw x0 (B C H W) in the dtype of x.
         Its trunk belongs to this trajectory alone and dies with it. Raises RuntimeError on call number calls + 1.
         """
-        if self.card.classes and cond is None and self.guidance != 1:
-            raise ValueError("guidance needs labels: give cond")
+        if self.guidance != 1 and not isinstance(cond, tuple) and (cond is None or not self.card.classes):
+            needs = "labels" if self.card.classes else "a pair, the context and that of no prompt"
+            raise ValueError(f"guidance needs {needs}: give cond")
         full_calls = self.deepcache.full_calls(calls, asked)
         branch = None if self.deepcache.off else self.deepcache.branch
         scales: dict[tuple, Tensor] = {}  # one tensor for all calls with the same factors
         exact = torch.promote_types(torch.float32, self._weight.dtype)
         wrapper = self.card.preconditioning
-        if self.guidance != 1:
+        if isinstance(cond, tuple):
+            cond = cond[0] if self.guidance == 1 else torch.cat(cond)
+        elif self.guidance != 1:
+            if cond.ndim != 1 or cond.is_floating_point():
+                raise ValueError(f"guidance needs integer labels (B), not cond of shape {tuple(cond.shape)}")
             cond = torch.cat([cond, torch.full_like(cond, self.card.classes)])
         full, shallow = compiled(self.unet, branch, self.shape, self._weight.dtype)
         call, trunk = 0, None

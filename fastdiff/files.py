@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,11 +39,17 @@ def _digest(file) -> str:  # hashlib.file_digest came with Python 3.11
 
 
 def locate(path: str | Path) -> Path:
-    """`assets/...` is inside the package, everything else relative to the current folder; the file must be there."""
+    """`assets/...` is inside the package, everything else relative to the current folder.
+
+    Raises FileNotFoundError when it is not there, ValueError for what is no regular file or folder: a device or a pipe
+    would never end.
+    """
     text = str(path)
     found = ASSETS / text.removeprefix("assets/") if text.startswith("assets/") else Path(text).expanduser()
     if not found.exists():
         raise FileNotFoundError(f"{found} does not exist (asked for as '{path}'); check the path")
+    if not (found.is_file() or found.is_dir()):
+        raise ValueError(f"{found} is neither a file nor a folder; check the path")
     return found
 
 
@@ -80,16 +88,42 @@ def read_json(path: Path):
         raise ValueError(f"{path} is damaged ({error}); delete it and run again") from error
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an npz. Pickled objects are refused."""
+def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and type of every array of an npz. No number is read: a small file may unpack to any size."""
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        members = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {name.removesuffix(".npy"): _header(archive, name) for name in members}
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    with archive.open(name) as file:
+        if np.lib.format.read_magic(file) != (1, 0):  # 2.0 and 3.0 are for longer headers, up to 4 GB
+            raise ValueError(f"'{name}' has a header of another version than 1.0")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject:
+            raise ValueError(f"'{name}' has pickled objects")
+        if math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - file.tell():
+            raise ValueError(f"'{name}' has another size than its shape says")
+    return shape, dtype
+
+
+def read_npz(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an npz, all or those of `names`. Pickled objects are refused."""
+    with _readable(path), np.load(path, allow_pickle=False) as arrays:
+        # with its suffix: a member of the bare name would be taken first, whatever it is
+        return {name: arrays[name if names is None else f"{name}.npy"] for name in (names or arrays.files)}
+
+
+@contextmanager
+def _readable(path: Path):
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        yield
     except (
         OSError,
         ValueError,
         EOFError,
         KeyError,
+        TypeError,
         RuntimeError,
         MemoryError,
         zipfile.BadZipFile,

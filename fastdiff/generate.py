@@ -33,7 +33,8 @@ def synchronise(device: torch.device) -> None:
 def generate(
     denoiser, sampler, seed: int, indices: np.ndarray, labels: Callable | None, cov_x0, batch: int
 ) -> Iterator[Batch]:
-    """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), or None.
+    """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), a pair of contexts on the
+    denoiser's device (`Denoiser.start`), or None. Latents are decoded; only their trajectories are timed.
 
     Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
     """
@@ -44,7 +45,8 @@ def generate(
 @torch.inference_mode()
 def _trajectory(denoiser, sampler, seed, part, labels, cov_x0) -> Batch:
     device = denoiser.device
-    cond = None if labels is None else torch.from_numpy(labels(part)).to(device)
+    cond = None if labels is None else labels(part)
+    cond = torch.from_numpy(cond).to(device) if isinstance(cond, np.ndarray) else cond
     synchronise(device)
     begun = time.perf_counter()
     x = sampler(denoiser, noise_of(seed, part, denoiser.shape, device), cond, cov_x0)
@@ -55,4 +57,6 @@ def _trajectory(denoiser, sampler, seed, part, labels, cov_x0) -> Batch:
         raise FloatingPointError(
             f"image {part[bad.argmax()]} is NaN or infinite ({bad.sum()} of its batch of {len(part)} are)"
         )
-    return Batch(to_uint8(x, denoiser.value_range).cpu().numpy(), seconds)
+    if denoiser.decode is None:
+        return Batch(to_uint8(x, denoiser.value_range).cpu().numpy(), seconds)
+    return Batch(to_uint8(denoiser.decode(x), denoiser.decode.value_range).cpu().numpy(), seconds)

@@ -2,19 +2,76 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
+from .checkpoints import card_arch
 from .downloads import fetch
 from .preconditioning import Discrete, of_arch
 from .schedules import Schedule
 
 
 @dataclass(frozen=True)
+class Decoder:
+    """What turns latents into images: an autoencoder of diffusers (`fastdiff.latents`).
+
+    arch: its config.json, with _class_name AutoencoderKL or VQModel. weights: path or URL of its state dict, under
+    diffusers' names or, as first_stage_model.*, under CompVis/latent-diffusion's; sha256: of that file, checked.
+    """
+
+    arch: dict
+    weights: str
+    sha256: str | None = None
+
+    @property
+    def factor(self) -> int:
+        """How many times wider than a latent an image is."""
+        return 2 ** (len(self.arch.get("block_out_channels", (64,))) - 1)
+
+    @property
+    def channels(self) -> int:
+        return self.arch.get("out_channels", 3)
+
+    def files(self) -> dict[str, tuple[str | None, str | None]]:
+        return {"weights": (self.weights, self.sha256)}
+
+    def identity(self) -> dict:
+        return {"arch": self.arch, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Text:
+    """What turns prompts into contexts: a CLIP text encoder of transformers and its tokenizer (`fastdiff.latents`).
+
+    arch: the words of CLIPTextConfig. weights, and vocab and merges of the tokenizer: paths or URLs. prompts: a text
+    file, one prompt a line; image i has prompt i, beginning again where they end. sha256, ...: of those files, checked.
+    """
+
+    arch: dict
+    weights: str
+    vocab: str
+    merges: str
+    prompts: str | None = None
+    sha256: str | None = None
+    vocab_sha256: str | None = None
+    merges_sha256: str | None = None
+    prompts_sha256: str | None = None
+
+    def files(self) -> dict[str, tuple[str | None, str | None]]:
+        tokens = {"vocab": (self.vocab, self.vocab_sha256), "merges": (self.merges, self.merges_sha256)}
+        return {"weights": (self.weights, self.sha256), **tokens, "prompts": (self.prompts, self.prompts_sha256)}
+
+    def identity(self) -> dict:
+        return {"arch": self.arch, "sha256": [digest for _, digest in self.files().values()]}
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """A trained network: how to build it, what it predicts, at which noise levels, and where its weights are.
 
-    family, arch: `fastdiff.unets.build` (official constructor arguments). shape: (C, H, W) of an image.
+    family, arch: `fastdiff.unets.build` (official constructor arguments). shape: (C, H, W) of what it denoises: images,
+    or the latents of a `decoder`. text: what makes contexts of prompts, for a network that is told of them.
     parameterisation: eps, x0 or v of the VP form, whose network is fed c_noise = time_scale * (n + time_shift) at level
     n = 1 .. N of the schedule; or edm, where arch names the preconditioning and schedule and times do not count.
     classes: number of labels, 0 = unconditional. weights: path, or URL (`fastdiff.downloads`); sha256: of that file,
@@ -34,6 +91,8 @@ class ModelCard:
     time_scale: float = 1.0
     classes: int = 0
     state_keys: tuple[str, ...] = ()
+    decoder: Decoder | None = None
+    text: Text | None = None
     source: str = field(default="", compare=False)
     licence: str = field(default="", compare=False)
     expected: dict = field(default_factory=dict, compare=False)
@@ -72,16 +131,46 @@ class ModelCard:
         nearest = getattr(self.preconditioning, "nearest", None)
         return nearest(sigma) if nearest else sigma
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of an image."""
+        if self.decoder is None:
+            return tuple(self.shape)
+        return self.decoder.channels, *(side * self.decoder.factor for side in self.shape[1:])
+
+    def files(self) -> dict[str, tuple[str | None, str | None]]:
+        """Every file that the card names: dotted knob -> path or URL (None: not given yet), sha256 (None: any)."""
+        parts = {name: part for name in ("decoder", "text") if (part := getattr(self, name))}
+        inner = {f"{name}.{word}": file for name, part in parts.items() for word, file in part.files().items()}
+        return {"weights": (self.weights, self.sha256)} | inner
+
+    def fetched(self, knob: str) -> tuple[Path, str]:
+        """A file of `files()` and its sha256. Raises as `fetch`, and ValueError when it is not given."""
+        where, sha256 = self.files()[knob]
+        if where is None:
+            raise ValueError(
+                f"model '{self.name}' draws what prompts say: give model.{knob}=<a text file, one prompt a line>"
+            )
+        return fetch(where, sha256, self.name)
+
     def resolved(self) -> "ModelCard":
-        """The card with the digest of its weights filled in: what keys may be made of."""
-        _, digest = fetch(self.weights, self.sha256, self.name)
-        return replace(self, sha256=digest)
+        """The card with the digests of its files filled in, and what its weights tell of arch (EDM's pickles): what
+        keys may be made of, and one arch for network, preconditioning and cost."""
+        card = self
+        for knob in self.files():
+            owner, _, name = knob.rpartition(".")
+            path, digest = self.fetched(knob)
+            known = {"sha256" if name == "weights" else f"{name}_sha256": digest}
+            known |= {} if owner else {"arch": card_arch(path, self.arch, self.name)}
+            card = replace(card, **({owner: replace(getattr(card, owner), **known)} if owner else known))
+        return card
 
     def identity(self) -> dict:
         """What images depend on; never name or path."""
         network = {"family": self.family, "arch": self.arch, "shape": list(self.shape), "sha256": self.sha256}
         network |= {"parameterisation": self.parameterisation, "classes": self.classes}
         network |= {"state_keys": list(self.state_keys)} if self.state_keys else {}
+        network |= {name: part.identity() for name in ("decoder", "text") if (part := getattr(self, name))}
         if self.parameterisation == "edm":
             return network
         schedule = [self.schedule.name, self.schedule.N, self.schedule.beta_start, self.schedule.beta_end]

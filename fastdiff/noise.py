@@ -13,7 +13,7 @@ from torch import Tensor
 
 Noise = Callable[[int], Tensor]  # step index -> (B C H W) standard normal; index 0 is the start
 
-SAMPLING, SCORE_NORMS = 0, 1  # streams: what is drawn for one purpose is never met in another
+SAMPLING, SCORE_NORMS, LIKELIHOOD = 0, 1, 2  # streams: what is drawn for one purpose is never met in another
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)

@@ -19,10 +19,14 @@ def _log(v):
 
 
 def _nearest(levels: np.ndarray, sigma):
-    """Index of the nearest level; the first of two that are equally near."""
-    if isinstance(sigma, Real):
-        return int(np.abs(levels - sigma).argmin())
-    return (sigma[..., None] - sigma.new_tensor(levels)).abs().argmin(-1)
+    """Index of the nearest level, as the official round_sigma finds it: by torch.cdist in float32, whose distances come
+    out of a matrix product, so that now and then a level beside the nearest wins."""
+    import torch
+
+    where = torch.tensor(sigma, dtype=torch.float32, device="cpu") if isinstance(sigma, Real) else sigma
+    u = torch.tensor(levels, dtype=torch.float32, device=where.device)
+    found = torch.cdist(where.to(torch.float32).reshape(1, -1, 1), u.reshape(1, -1, 1)).argmin(2)
+    return int(found) if isinstance(sigma, Real) else found.reshape(where.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +196,13 @@ class IDDPM:
         The recursion runs in float32, as it did for the table inside official files: the smallest levels live on the
         last digits of a ratio near 1, and exact arithmetic would move them by 5e-4 away from that table.
         """
-        import torch  # its float32 sine, whose last digit counts here
+        import torch  # its float32 sine and root, whose last digit counts here
 
         angle = 0.5 * math.pi * torch.arange(self.M + 1, dtype=torch.float32, device="cpu") / self.M / (self.C_2 + 1)
-        alpha_bar, one, floor = (angle.sin() ** 2).numpy(), np.float32(1), np.float32(self.C_1)
-        u = np.zeros(self.M + 1, np.float32)
+        alpha_bar, u = angle.sin() ** 2, torch.zeros(self.M + 1, device="cpu")
         for j in range(self.M, 0, -1):
-            u[j - 1] = np.sqrt((u[j] ** 2 + one) / max(alpha_bar[j - 1] / alpha_bar[j], floor) - one)
-        return u.astype(np.float64)
+            u[j - 1] = ((u[j] ** 2 + 1) / (alpha_bar[j - 1] / alpha_bar[j]).clip(min=self.C_1) - 1).sqrt()
+        return u.double().numpy()
 
     @property
     def levels(self) -> np.ndarray:
@@ -256,7 +259,9 @@ def wrapper(name: str, arguments: dict):
 
 def of_arch(arch: dict):
     """The wrapper that the words of an `edm` arch name: `preconditioning` (or `precond`), or the pickled files'
-    `class_name`; EDMPrecond when none is named. Raises ValueError when they name two, or one that does not exist."""
+    `class_name`; EDMPrecond when none is named. kwargs and init_kwargs are arch's own words, one level deeper. Raises
+    ValueError when they name two, or one that does not exist."""
+    arch = {**(arch.get("kwargs") or {}), **(arch.get("init_kwargs") or {}), **arch}
     menus = {"preconditioning": WRAPPERS, "precond": WRAPPERS, "class_name": (*NETWORKS, *WRAPPERS)}
     given = [official_name(word, arch[word], menu) for word, menu in menus.items() if arch.get(word) is not None]
     named = sorted(set(given) - set(NETWORKS))

@@ -19,7 +19,7 @@ SAMPLES = 64  # images of block 0 kept for looking at
 
 
 class Ledger:
-    """Records below one folder: blocks/ quality/ speed/ failed/ samples/ norms/ reference/ grids/."""
+    """Records below one folder: blocks/ quality/ speed/ failed/ samples/ images/ norms/ reference/ grids/."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -72,12 +72,16 @@ class Ledger:
     def influence(self, cell_key: str) -> dict[str, np.ndarray]:
         return read_npz(self.path("quality", cell_key, ".npz"))
 
-    def forget(self, cell, speed_key: str) -> None:
-        """Delete what a cell left, so that it is measured anew; score norms and references stay."""
+    def forget(self, cell, speed_key: str | None) -> None:
+        """Delete what a cell left, so that it is measured anew; score norms and references stay, and blocks and speed
+        too where the cell made none (no speed_key)."""
         from .cell import key
 
-        shutil.rmtree(self._blocks(key(cell.generation())), ignore_errors=True)
-        for kind, name in (("quality", cell.key), ("failed", cell.key), ("speed", speed_key)):
+        left = [("quality", cell.key), ("failed", cell.key)]
+        if speed_key is not None:
+            shutil.rmtree(self._blocks(key(cell.generation())), ignore_errors=True)
+            left.append(("speed", speed_key))
+        for kind, name in left:
             for suffix in (".json", ".npz"):
                 self.path(kind, name, suffix).unlink(missing_ok=True)
 

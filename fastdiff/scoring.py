@@ -4,6 +4,7 @@ import numpy as np
 
 from .cell import Cell, key
 from .files import read_npz, write_npz
+from .likelihood import PARTS, bits
 from .metrics import Moments, frechet, inception_score, moments, shuffled
 from .records import Ledger
 from .statistics import estimate, frechet_influence, inception_score_influence
@@ -33,3 +34,14 @@ def score(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference
         if psi is not None:
             influence[metric] = psi
     return values, influence
+
+
+def score_bound(cell: Cell, denoiser, held_out, cov_x0: list[float] | None, progress) -> tuple[dict, dict]:
+    """The likelihood bound on the first n held-out images as such a value: bits per dimension, with its parts."""
+    n, seed, batch = cell.budget.n, cell.budget.seed, cell.device.batch
+    shares = bits(denoiser, cell.sampler, held_out, n, seed, cov_x0, batch, progress)
+    each, parts = shares.sum(0), dict(zip(PARTS, shares.mean(1).tolist()))
+    value = float(each.mean())
+    psi = each - value
+    found = {"metric": "nll", **estimate(value, psi)._asdict(), "parts": parts}
+    return {cell.metrics.protocol("nll", n): found}, {"nll": psi}

@@ -9,6 +9,7 @@ from pathlib import Path
 from .cell import Budget, Cell, Device, build, coerced
 from .data import DataCard
 from .gamma import ScoreNorms
+from .likelihood import check as check_bound
 from .metrics import MetricsCard
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
@@ -18,9 +19,10 @@ CARDS = {"data": DataCard, "metrics": MetricsCard, "model": ModelCard}
 GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
 
 
-def cell_of(conf: dict) -> Cell:
+def cell_of(conf: dict, resolve: bool = True) -> Cell:
     """The groups of conf/config.yaml as plain dicts -> Cell, its cards resolved (digests checked against the files).
 
+    resolve False: no file is looked at. Such a cell has no key of use, but tells its costs.
     Raises ValueError or FileNotFoundError with one sentence for an unknown knob, name or file, or a wrong type.
     """
     missing = [group for group in GROUPS if group not in conf]
@@ -33,18 +35,19 @@ def cell_of(conf: dict) -> Cell:
     for name in plans:
         if name not in ("analytic", "deepcache", "name", "skip_tuning"):
             raise ValueError(f"accelerator has no plan '{name}'; it has: analytic, deepcache, skip_tuning")
-    model, data, metrics = (
-        build(CARDS[group], conf[group], group).resolved() for group in ("model", "data", "metrics")
-    )
-    if (data.channels, data.size, data.size) != tuple(model.shape):
-        raise ValueError(f"model '{model.name}' makes images {tuple(model.shape)}, but data '{data.name}' has"
+    model, data, metrics = (build(CARDS[group], conf[group], group) for group in ("model", "data", "metrics"))
+    if resolve:
+        model, data, metrics = (card.resolved() for card in (model, data, metrics))
+    if (data.channels, data.size, data.size) != model.image_shape:
+        raise ValueError(f"model '{model.name}' makes images {model.image_shape}, but data '{data.name}' has"
                          f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip
     budget = build(Budget, _unnamed(conf["budget"]), "budget")
     if metrics.kind == "classifier" and budget.n < metrics.is_splits:
         raise ValueError(f"budget.n is {budget.n}; metrics.is_splits={metrics.is_splits} needs at least as many images")
     sampler = build(SOLVERS.get(conf["sampler"].get("name"), DDIM), _unnamed(conf["sampler"]), "sampler")
-    sampler.sigmas(model)  # refuses steps that the network's noise levels cannot give
-    return Cell(
+    calls = sampler.calls if getattr(sampler, "optimal", False) else sampler.sigmas
+    calls(model)  # refuses steps that the network's noise levels cannot give
+    cell = Cell(
         model=model,
         data=data,
         sampler=sampler,
@@ -56,6 +59,13 @@ def cell_of(conf: dict) -> Cell:
         device=resolved_device(conf["device"]),
         guidance=coerced(conf["guidance"], float, "guidance"),
     )
+    cell.deepcache.full_calls(sampler.calls(model), sampler.asked)  # refuses a schedule that this trajectory has not
+    if metrics.bound:
+        check_bound(cell)
+    if model.decoder is not None and (cell.analytic or cell.optimal or metrics.bound):
+        raise ValueError(f"model '{model.name}' works in latents, and there are no score norms or bounds of latents:"
+                         " choose a sampler of variance small, and metrics of images")  # fmt: skip
+    return cell
 
 
 def card(group: str, name: str) -> DataCard | MetricsCard | ModelCard:

@@ -16,7 +16,8 @@ CONF = Path(fastdiff_conf.__file__).parent
 MILLIONS = {  # parameters, to the digits that papers give (the VE networks and LDM's embedding: counted)
     "adm_imagenet64": 296, "cifar10_ddim": 35.7, "ddpm_cifar10_hf": 35.7, "edm_cifar10_cond_ve": 56.4,
     "edm_cifar10_cond_vp": 55.7, "edm_cifar10_uncond_ve": 56.4, "edm_cifar10_uncond_vp": 55.7, "edm_imagenet64": 296,
-    "iddpm_imagenet64": 121, "ldm4_imagenet256": 401, "mnist": 1.0,
+    "iddpm_imagenet64": 121, "analytic_cifar10_cs": 52.5, "analytic_cifar10_ls": 52.5, "ldm4_imagenet256": 401,
+    "mnist": 1.0, "stable_diffusion_15": 860,
 }  # fmt: skip
 
 
@@ -44,7 +45,7 @@ def test_a_model_card_says_where_from_under_which_licence_and_what_to_expect(pat
     assert model.name == path.stem and model.source and model.licence
     if model.weights.startswith("https://"):
         assert model.source.startswith("https://") and model.expected
-    assert model.shape[0] == 3 or path.stem == "mnist"
+    assert model.image_shape[0] == 3 or path.stem == "mnist"
 
 
 def test_labels_of_a_network_are_those_of_its_embedding():

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import io
 import json
+import os
 import pickle
 import struct
 import types
@@ -14,8 +15,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fastdiff.checkpoints import read_checkpoint, read_network, write_checkpoint
-from fastdiff.files import read_npz, sha256
+from fastdiff.checkpoints import card_arch, read_array, read_checkpoint, read_network, write_checkpoint
+from fastdiff.files import locate, read_npz, sha256
+from fastdiff.gamma import import_official
 from fastdiff.model_card import ModelCard
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.ones(3).half(), "n": torch.tensor(7)}
@@ -46,6 +48,32 @@ def test_a_module_s_own_state_dict_with_its_metadata_and_shared_numbers(tmp_path
     state["tied"], state["part"] = state["0.weight"], state["0.bias"][1:3]
     for how in ({}, {"_use_new_zipfile_serialization": False}):
         assert same(read_checkpoint(saved(tmp_path / "a.pt", state, **how))[0], state)
+
+
+@pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
+def test_tensors_come_out_as_torch_load_gives_them(tmp_path, how):
+    """Types, strides, offsets, numbers shared and none at all; torch.load is the measure, and not called here."""
+    whole = torch.arange(24.0).reshape(4, 6)
+    state = {name: torch.tensor([0, 1, 2]).to(getattr(torch, name)) for name in (
+        "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64",
+        "complex128")}  # fmt: skip
+    state |= {"whole": whole, "turned": whole.T, "part": whole[1:3, ::2], "last": whole[-1], "one": whole[3, 5]}
+    state |= {"none": torch.zeros(0, 3), "past": whole[4:], "same": torch.ones(1).expand(5), "scalar": torch.tensor(2)}
+    path = saved(tmp_path / "a.pt", state, **how)
+    wanted, (found, _) = torch.load(path, weights_only=True), read_checkpoint(path)
+    assert list(found) == list(wanted)
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name], tensor), name
+        if name != "past":
+            assert (found[name].stride(), found[name].storage_offset()) == (tensor.stride(), tensor.storage_offset())
+    found["whole"][1, 2] = -1
+    assert found["turned"][2, 1] == found["part"][0, 1] == -1  # still the same numbers
+
+
+def test_no_file_reaches_torch_s_own_reader(tmp_path, monkeypatch):
+    paths = [saved(tmp_path / f"{old}.pt", STATE, _use_new_zipfile_serialization=old) for old in (False, True)]
+    monkeypatch.setattr(torch, "load", None)
+    assert all(same(read_checkpoint(path)[0], STATE) for path in paths)
 
 
 def test_parameters_come_out_as_they_went_in(tmp_path):
@@ -228,6 +256,91 @@ def test_keys_that_would_crash_or_hang_torch_are_refused(tmp_path, key):
         read_checkpoint(repacked(tmp_path / "a.pt", change))
 
 
+@pytest.mark.parametrize("name", ["{}/DATA.PKL", "{}/data.pkl", "{}/Data/0"])
+def test_what_torch_would_find_under_the_same_name_is_refused(tmp_path, name):
+    """torch looks members up whatever the case of their names: it would load what nobody has looked at."""
+    saved(tmp_path / "a.pt", STATE)
+    with zipfile.ZipFile(tmp_path / "a.pt", "a") as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        with pytest.warns(UserWarning) if name == "{}/data.pkl" else contextlib.nullcontext():
+            archive.writestr(name.format(root), b"\x80\x02}.")
+    with pytest.raises(ValueError, match="it has two members of one name"):
+        read_checkpoint(str(tmp_path / "a.pt"))
+
+
+def test_a_second_directory_that_torch_would_follow_is_refused(tmp_path):
+    """Two archives in a row, and an end that gives the second's size and the first's place."""
+    evil, good = (saved(tmp_path / f"{name}.pt", {name: torch.ones(2)}) for name in ("evil", "good"))
+    zips = []
+    for path in (evil, good):
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "a.zip", "w") as new:
+            for name in old.namelist():
+                new.writestr(name.replace("evil", "good"), old.read(name))
+        zips.append((tmp_path / "a.zip").read_bytes())
+    ends = [content.rfind(b"PK\5\6") for content in zips]
+    (tmp_path / "a.pt").write_bytes(zips[0][: ends[0]] + zips[1][: ends[1]] + zips[0][ends[0] :])
+    assert list(torch.load(tmp_path / "a.pt", weights_only=True)) == ["evil"]
+    assert b"good" in zipfile.ZipFile(tmp_path / "a.pt").read("good/data.pkl")
+    with pytest.raises(ValueError, match="it has something else before its members"):
+        read_checkpoint(str(tmp_path / "a.pt"))
+
+
+def test_another_machine_s_order_of_bytes_is_said(tmp_path):
+    saved(tmp_path / "a.pt", STATE)
+    big = lambda name, content: (b"big" if name.endswith("byteorder") else content, zipfile.ZIP_STORED)  # noqa: E731
+    with pytest.raises(ValueError, match="another order of bytes"):
+        read_checkpoint(repacked(tmp_path / "a.pt", big))
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((0, (5,), (1,)), "larger than its numbers"),
+        ((2, (3,), (1,)), "larger than its numbers"),
+        ((-1, (2,), (1,)), "of no shape"),
+        ((0, (2,), (-1,)), "of no shape"),
+        ((0, (2, 2), (1,)), "of no shape"),
+        ((0, (1,) * 9, (1,) * 9), "of no shape"),
+        ((0, (2**39, 2**39), (0, 0)), "larger than its numbers"),
+        ((0, [2], [1]), "of no shape"),
+        ((0, 2, 1), "of no shape"),
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_a_tensor_of_torch_save_stays_within_its_numbers(tmp_path, args, said, old):
+    class Odd:
+        def __reduce__(self):
+            storage = torch.zeros(4)._typed_storage()
+            return torch._utils._rebuild_tensor_v2, (storage, *args, False, collections.OrderedDict())
+
+    with pytest.raises(ValueError, match=said):
+        read_checkpoint(saved(tmp_path / "a.pt", {"a": Odd()}, _use_new_zipfile_serialization=not old))
+
+
+@pytest.mark.parametrize("value", [torch.arange(3), torch.arange(3.0), np.arange(3), np.arange(3.0, dtype=">f8")])
+def test_one_tensor_or_array_is_read_as_float64(tmp_path, value):
+    found = read_array(tmp_path / saved(tmp_path / "a.pt", value))
+    assert found.dtype == np.float64 and found.tolist() == [0, 1, 2]
+
+
+def test_an_array_s_bytes_are_those_of_its_shape(tmp_path):
+    turned = np.arange(6.0).reshape(2, 3).T
+    assert np.array_equal(read_array(tmp_path / saved(tmp_path / "a.pt", turned)), turned)
+    many = torch.zeros(1).expand(2**30)  # eight gigabytes as float64
+    for value in ({"a": 1}, [1.0], many, np.array(["text"]), np.array([{}])):
+        with pytest.raises(ValueError, match="a.pt is not a readable ms_eps file: .*; it was not loaded"):
+            read_array(tmp_path / saved(tmp_path / "a.pt", value), "ms_eps file")
+
+
+@pytest.mark.parametrize("key", [b")" + b"\x85" * 1_000_000, b")" + b"q\x00h\x00\x86" * 60])
+def test_an_ms_eps_file_with_keys_that_crash_or_hang_torch_is_refused(tmp_path, key):
+    saved(tmp_path / "a.pt", torch.ones(3))
+    hostile = b"\x80\x02}" + key + b"K\x01s."
+    change = lambda name, content: (hostile if name.endswith("data.pkl") else content, zipfile.ZIP_STORED)  # noqa: E731
+    with pytest.raises(ValueError, match="no plain value"):
+        import_official(repacked(tmp_path / "a.pt", change), np.ones(2))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -260,6 +373,15 @@ def test_a_folder_and_a_missing_file_are_said_to_be_that(tmp_path):
         read_checkpoint(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="gone.pt does not exist"):
         read_checkpoint(str(tmp_path / "gone.pt"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_device_or_a_pipe_which_would_never_end_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    for path in ("/dev/zero", str(tmp_path / "a.pt")):
+        for act in (read_checkpoint, locate):
+            with pytest.raises(ValueError, match=f"{path} is neither a file nor a folder"):
+                act(path)
 
 
 @pytest.mark.parametrize("kind", ["new.pt", "old.pt", "a.safetensors"])
@@ -314,3 +436,10 @@ def test_a_card_with_another_digest_than_its_weights_is_refused_before_anything_
     for act in (ModelCard.resolved, read_network):
         with pytest.raises(ValueError, match=f"but the card of 'mine' says {'0' * 64}"):
             act(card(path, sha256="0" * 64))
+
+
+def test_of_every_other_file_than_edm_s_the_card_s_arch_is_what_it_says(tmp_path):
+    path = saved(tmp_path / "a.pt", STATE)
+    assert card_arch(path, {"size": 8}, "mine") == {"size": 8}
+    with pytest.raises(ValueError, match="b.pkl is not a readable checkpoint"):
+        card_arch(saved(tmp_path / "b.pkl", STATE), {}, "mine")

@@ -1,9 +1,12 @@
 """clean-fid's Inception-v3 as an extractor, on a stand-in for its weights (they have to be downloaded)."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 import torch
 
+from fastdiff.downloads import cached
 from fastdiff.metrics import MetricsCard, build_extractor, clean_fid
 
 CARD = MetricsCard("inception-v3", "clean_fid", mode="clean")
@@ -64,3 +67,55 @@ def test_an_unknown_mode_is_refused():
         ValueError, match="metrics.mode 'dirty' is not one of: clean, legacy_pytorch, legacy_tensorflow"
     ):
         MetricsCard("inception-v3", "clean_fid", mode="dirty")
+
+
+def weights(path, monkeypatch, content=b"weights"):
+    path.write_bytes(content)
+    monkeypatch.setattr(clean_fid, "TORCHSCRIPT", path)
+    monkeypatch.setattr(clean_fid, "SMALLEST", 1)
+
+
+def test_the_weights_digest_is_part_of_what_features_depend_on(monkeypatch, tmp_path):
+    weights(tmp_path / "inception-2015-12-05.pt", monkeypatch)
+    card = CARD.resolved()
+    assert card.extractor_identity()["sha256"] == card.identity()["sha256"] == sha256(b"weights").hexdigest()
+
+
+def test_weights_that_are_no_longer_those_of_the_key_are_refused(monkeypatch, tmp_path):
+    weights(tmp_path / "inception-2015-12-05.pt", monkeypatch)
+    card = CARD.resolved()
+    (tmp_path / "inception-2015-12-05.pt").write_bytes(b"others, put there meanwhile")
+    for act in (build_extractor, MetricsCard.resolved):
+        with pytest.raises(ValueError, match=f"has sha256 .*, but {card.sha256} is known; delete it"):
+            act(card)
+
+
+def test_pytorch_fid_s_weights_have_to_have_the_digest_of_their_name(monkeypatch, tmp_path):
+    weights(tmp_path / clean_fid.PYTORCH, monkeypatch)
+    monkeypatch.setattr(clean_fid, "weights_path", lambda mode: tmp_path / clean_fid.PYTORCH)
+    with pytest.raises(ValueError, match="but 6726825d is known"):
+        MetricsCard("inception-v3", "clean_fid", mode="legacy_pytorch").resolved()
+
+
+def test_missing_weights_are_fetched_for_the_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(clean_fid, "TORCHSCRIPT", tmp_path / "inception-2015-12-05.pt")
+    monkeypatch.setattr(clean_fid, "SMALLEST", 1)
+    monkeypatch.setitem(clean_fid.URLS, "inception-2015-12-05.pt", "http://127.0.0.1:9/inception-2015-12-05.pt")
+    with pytest.raises(FileNotFoundError, match="is not at .* and cannot be downloaded .* on another machine"):
+        clean_fid.pinned(CARD)
+    assert CARD.resolved() == CARD  # offline a cell can still be described
+    place = cached("http://127.0.0.1:9/inception-2015-12-05.pt")
+    place.write_bytes(b"weights")
+    assert CARD.resolved().sha256 == sha256(b"weights").hexdigest()
+    assert (tmp_path / "inception-2015-12-05.pt").read_bytes() == b"weights"
+
+
+def test_weights_that_came_after_the_key_was_made_are_not_scored_with(monkeypatch, tmp_path):
+    import cleanfid.features
+
+    monkeypatch.setattr(clean_fid, "TORCHSCRIPT", tmp_path / "inception-2015-12-05.pt")
+    fetching = lambda *_, **__: clean_fid.TORCHSCRIPT.write_bytes(b"weights")  # noqa: E731
+    monkeypatch.setattr(cleanfid.features, "build_feature_extractor", fetching)
+    with pytest.raises(ValueError, match="fetched only now: run again, so that its sha256 is part of the key"):
+        build_extractor(CARD)

@@ -2,7 +2,12 @@
 
 import gzip
 import io
+import shutil
+import struct
 import tarfile
+import tracemalloc
+import zipfile
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +52,58 @@ def test_label_of_image_i_is_label_i_of_the_data_and_begins_again_where_the_data
 def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, said):
     with pytest.raises(ValueError, match=said):
         load(npz(tmp_path / "a.npz", **arrays))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0, 1, np.nan, 2]),
+        np.array([1j, 0, 0, 0]),
+        np.array(["2020", "2021", "2022", "2023"], "datetime64[Y]"),
+        np.eye(4, dtype=np.int64),
+        np.array(3),
+        np.array(list("abcd")),
+        np.array([-1, 0, 1, 2]),
+        np.array([2**63, 1, 2, 3], np.uint64),
+        np.array([True, False, True, False]),
+    ],
+)
+def test_labels_are_whole_numbers_from_0_on(tmp_path, labels):
+    card = npz(tmp_path / "a.npz", images=np.zeros((4, 8, 8), np.uint8), labels=labels)
+    with pytest.raises(ValueError, match="'labels' in .*a.npz .*(whole numbers .N. are needed|classes count from 0)"):
+        load(card)
+
+
+def test_of_an_npz_that_does_not_fit_no_number_is_read(tmp_path):
+    """Half a megabyte that unpacks to half a gigabyte."""
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, shape in (("images", (500_000, 32, 32)), ("other", (500_000, 8, 8))):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                for _ in range(500):
+                    file.write(bytes(1000 * shape[1] * shape[2]))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="images in .* are .1, 32, 32., but the card says .1, 8, 8."):
+        load(DataCard("mine", "npz", str(path), size=8, channels=1))
+    npz(tmp_path / "b.npz", images=np.zeros((4, 8, 8), np.uint8))
+    with zipfile.ZipFile(path) as other, zipfile.ZipFile(tmp_path / "b.npz", "a", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("images", "other.npy"):  # beside images.npy; read by nobody
+            with other.open("other.npy") as source, archive.open(name, "w", force_zip64=True) as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+    assert len(load(DataCard("mine", "npz", str(tmp_path / "b.npz"), size=8, channels=1))[0]) == 4
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_a_shape_that_is_not_the_array_s_size_is_refused(tmp_path):
+    card = npz(tmp_path / "a.npz", images=np.zeros((4, 8, 8), np.uint8))
+    with zipfile.ZipFile(tmp_path / "a.npz") as old:
+        content = old.read("images.npy")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as new:
+        new.writestr("images.npy", content.replace(b"(4, 8, 8), }    ", b"(400, 8, 8), }  "))
+    with pytest.raises(ValueError, match="a.npz is not a readable npz .*another size than its shape says"):
+        load(card)
 
 
 def test_a_damaged_npz_and_one_with_pickled_objects_are_refused(tmp_path):
@@ -96,6 +153,17 @@ def test_a_folder_s_digest_changes_with_a_pixel_and_a_broken_image_is_named(tmp_
         load(folder(tmp_path))
 
 
+def test_an_image_of_too_many_pixels_is_named(tmp_path):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = struct.pack(">IIBBBBB", 30000, 30000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(100)))
+    (tmp_path / "0.png").write_bytes(bomb + chunk(b"IEND", b""))
+    with pytest.raises(ValueError, match="0.png is not a readable image .*exceeds limit"):
+        load(folder(tmp_path))
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no png or jpg file"):
         folder(tmp_path).resolved()
@@ -109,7 +177,7 @@ def cifar(path, batches: dict, kind=tarfile.REGTYPE) -> DataCard:
     with tarfile.open(path, "w:gz") as archive:
         for name, content in {"batches.meta.txt": b"airplane\n", **batches}.items():
             member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
-            member.size, member.type = len(content), kind
+            member.size, member.type = len(content), kind if name in batches else tarfile.REGTYPE
             archive.addfile(member, io.BytesIO(content))
     return DataCard("cifar10", "cifar10_archive", str(path), size=32, channels=3, held_out=2)
 
@@ -151,6 +219,46 @@ def test_an_archive_that_is_not_cifar10_s_is_refused(tmp_path, change, said):
     content = {name: content for name, content in (batches() | change).items() if content is not None}
     with pytest.raises(ValueError, match=said):
         load(cifar(tmp_path / "a.tar.gz", content))
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE])
+def test_an_archive_that_unpacks_to_much_more_is_refused_before_it_does(tmp_path, kind):
+    """tarfile reads a header that extends the next one whole, before anybody sees its size."""
+    header = tarfile.TarInfo("x")
+    header.size, header.type = 300 << 20, kind
+    with gzip.open(tmp_path / "a.tar.gz", "wb") as file:
+        file.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(300):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="its member 'x' is one too many"):
+        load(DataCard("cifar10", "cifar10_archive", str(tmp_path / "a.tar.gz"), size=32, channels=3))
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
+
+
+def test_headers_within_headers_and_many_large_members_are_refused(tmp_path):
+    def archive(kind, content, count):
+        header = tarfile.TarInfo("x")
+        header.size, header.type = len(content), kind
+        block = gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + content)  # compressed streams may be joined
+        (tmp_path / "a.tar.gz").write_bytes(block * count)
+        return DataCard("cifar10", "cifar10_archive", str(tmp_path / "a.tar.gz"), size=32, channels=3)
+
+    for card in (archive(tarfile.GNUTYPE_LONGNAME, b"a" * 512, 3000), archive(tarfile.REGTYPE, bytes(30 << 20), 8)):
+        with pytest.raises(ValueError, match="its member 'x' is one too many"):
+            load(card)
+
+
+def test_extended_headers_before_the_batches_are_skipped(tmp_path):
+    card = cifar(tmp_path / "a.tar.gz", batches())
+    with tarfile.open(tmp_path / "b.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in batches().items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size, member.pax_headers = len(content), {"comment": "of another program"}
+            archive.addfile(member, io.BytesIO(content))
+    again = replace(card, path=str(tmp_path / "b.tar.gz"))
+    assert np.array_equal(load(again)[0].pixels, load(card)[0].pixels)
 
 
 def test_links_and_the_python_version_are_no_batches(tmp_path):

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import threading
 from hashlib import sha256
+from urllib.error import HTTPError
+from urllib.request import Request
 
 import pytest
 
 from fastdiff.downloads import LOCK, cached, fetch
+from fastdiff.downloads.transfer import Redirects
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 
@@ -44,7 +47,7 @@ class Server(http.server.BaseHTTPRequestHandler):
         if first:
             self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Type", manners.get("type", "application/octet-stream"))
-        self.send_header("Content-Length", str(len(content) - first))
+        self.send_header("Content-Length", manners.get("length", str(len(content) - first)))
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # a client that has seen enough
             self.wfile.write(content[first : manners.get("breaks_off", len(content))])
@@ -139,7 +142,8 @@ def test_a_card_s_digest_is_the_pin_where_there_is_one(server):
     digest = sha256(CONTENT).hexdigest()
     assert fetch(server.url, digest)[1] == digest
     with pytest.raises(
-        ValueError, match=f"has sha256 {digest}, but the card of 'mine' says {'0' * 64}; fetch it again"
+        ValueError,
+        match=f"has sha256 {digest}, but the card of 'mine' says {'0' * 64}; delete the file to fetch it again",
     ):
         fetch(server.url, "0" * 64, "mine")
     assert not (cached(server.url).parent / LOCK).exists()
@@ -246,3 +250,38 @@ def test_processes_that_want_the_same_file_download_it_once(server):
 def test_no_torch_is_needed():
     code = "import sys, fastdiff.downloads, fastdiff.data; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_download_with_another_digest_than_the_card_s_is_not_kept(server):
+    digest = sha256(CONTENT).hexdigest()
+    for requests in (1, 2):
+        with pytest.raises(ValueError, match=f"has sha256 {digest}, but the card of 'mine' says {'0' * 64}; the file"):
+            fetch(server.url, "0" * 64, "mine")
+        assert len(server.asked) == requests and not {"", ".part", ".part.json"} & leftovers(server)
+    assert fetch(server.url, digest)[0].read_bytes() == CONTENT
+
+
+def test_a_digest_may_be_written_in_capitals_and_with_spaces(server):
+    digest = sha256(CONTENT).hexdigest()
+    assert fetch(server.url, f" {digest.upper()}\n")[1] == digest
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-5", "many"])
+def test_a_length_that_is_none_is_said_in_one_sentence(server, length):
+    server.manners["length"] = length
+    with pytest.raises(ConnectionError, match="cannot download .* says that its length is ") as raised:
+        fetch(server.url)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
+
+
+def test_https_is_not_left_however_its_url_is_written():
+    for asked in ("https://a.org/x", "HTTPS://a.org/x"):
+        for target in ("http://a.org/x", "HTTP://a.org/x", "ftp://a.org/x"):
+            with pytest.raises(HTTPError, match="away from https"):
+                Redirects().redirect_request(Request(asked), None, 302, "Found", {}, target)
+        assert Redirects().redirect_request(Request(asked), None, 302, "Found", {}, "HTTPS://b.org/x")
+
+
+def test_a_url_that_is_none_is_said_to_be_that(server):
+    with pytest.raises(ValueError, match=r"'http://\[::1' is no URL .*; a path or a URL of http or https is needed"):
+        fetch("http://[::1")

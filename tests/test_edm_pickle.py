@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.checkpoints import read_checkpoint, read_network
+from fastdiff.checkpoints import card_arch, read_checkpoint, read_network
 from fastdiff.checkpoints.edm import edm_arch, read_edm
 from fastdiff.model_card import ModelCard
 from fastdiff.unets import build
@@ -154,8 +154,8 @@ def test_the_arguments_are_read_without_torch(snapshot, tmp_path):
 
     (tmp_path / "net.pkl").write_bytes(snapshot())
     code = (
-        "import sys; from fastdiff.checkpoints.edm import edm_arch\n"
-        "assert edm_arch(open(sys.argv[1], 'rb').read())['label_dim'] == 10 and 'torch' not in sys.modules"
+        "import sys; from fastdiff.checkpoints import card_arch\n"
+        "assert card_arch(sys.argv[1], {}, 'mine')['label_dim'] == 10 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "net.pkl")], check=True)
 
@@ -169,6 +169,50 @@ def test_a_card_s_arch_and_the_file_s_must_not_contradict_one_another(snapshot, 
     for word, value in {"class_name": "VEPrecond", "label_dim": 0, "channel_mult": [2, 2, 2]}.items():
         with pytest.raises(ValueError, match=f"arch of model 'mine' says {word} .*, but .*net.pkl was made with"):
             read_network(replace(card, arch={"model_type": "SongUNet", word: value}))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"class_name": "training.networks.EDMPrecond"},
+        {"class_name": "SongUNet", "preconditioning": "edm"},
+        {"class_name": "training.networks.SongUNet"},
+        {"precond": "EDMPrecond", "model_type": "songunet"},
+        {"preconditioning": "training.networks.EDMPrecond", "class_name": None},
+    ],
+)
+def test_names_of_a_card_are_compared_as_names(snapshot, tmp_path, said):
+    (tmp_path / "net.pkl").write_bytes(snapshot())
+    found = card_arch(str(tmp_path / "net.pkl"), said, "mine")
+    assert found == {"class_name": "EDMPrecond", **WORDS}  # one spelling, whatever the card's: keys are made of it
+    card = ModelCard("mine", "edm", said, (3, 8, 8), str(tmp_path / "net.pkl"), parameterisation="edm")
+    assert read_network(card)[0] == found
+
+
+@pytest.mark.parametrize(
+    ("said", "truth"),
+    [
+        ({"class_name": "VPPrecond"}, "EDMPrecond"),
+        ({"class_name": "SongUNet", "preconditioning": "vp"}, "EDMPrecond"),
+        ({"precond": "ve"}, "EDMPrecond"),
+        ({"class_name": "DhariwalUNet"}, "SongUNet"),
+        ({"model_type": "DhariwalUNet"}, "SongUNet"),
+        ({"label_dim": 0}, "10"),
+    ],
+)
+def test_another_name_than_the_file_s_is_a_contradiction(snapshot, tmp_path, said, truth):
+    (tmp_path / "net.pkl").write_bytes(snapshot())
+    word = list(said)[-1]
+    with pytest.raises(ValueError, match=f"arch of model 'mine' says {word} .* was made with '?{truth}'?; correct"):
+        card_arch(str(tmp_path / "net.pkl"), said, "mine")
+
+
+def test_a_file_without_model_type_has_the_wrapper_s_official_default(snapshot, network, tmp_path):
+    del network._init_kwargs["model_type"]
+    (tmp_path / "net.pkl").write_bytes(snapshot())
+    assert "model_type" not in card_arch(tmp_path / "net.pkl", {"class_name": "DhariwalUNet"}, "mine")
+    with pytest.raises(ValueError, match="was made with 'DhariwalUNet'"):
+        card_arch(tmp_path / "net.pkl", {"class_name": "SongUNet"}, "mine")
 
 
 def test_a_network_that_went_through_such_a_file_computes_the_same(official, snapshot, tmp_path):
@@ -356,6 +400,10 @@ BOMBS = {
     "objects in the states of 300,000 others": b"ctorch\nSize\nq\x00)R" + b"h\x00)R" * 300_000 + b"b" * 300_000 + b".",
     "a memo of 2**32": b"Nr\xff\xff\xff\xff.",
     "three million instructions": b"N0" * 1_500_000 + b"N.",
+    "keys that all have the hash 0": b"}("
+    + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"N" for k in range(1, 200_000))
+    + b"u.",
+    "keys that are fractions": b"}G" + struct.pack(">d", 0.5) + b"Ns.",
 }
 
 
@@ -399,6 +447,44 @@ def test_a_tensor_stays_within_its_numbers(snapshot, network, shape, said):
     network.model._parameters["small"] = Odd()
     with pytest.raises(ValueError, match=said):
         read_edm(snapshot())
+
+
+def test_a_shape_of_very_many_dimensions_is_none(snapshot, network):
+    class Odd:
+        def __reduce__(self):
+            build, args, *_ = torch.zeros(4).__reduce_ex__(4)
+            return build, (args[0], 0, (2**40 - 1,) * 100_000, (1,) * 100_000, *args[4:])
+
+    network.model._parameters["small"] = Odd()
+    begun = time.monotonic()
+    with pytest.raises(ValueError, match="of no shape"):
+        read_edm(snapshot())
+    assert time.monotonic() - begun < 5
+
+
+def test_long_names_and_members_shared_by_many_modules_are_refused(snapshot, network):
+    class Empty:
+        """A module whose state is the same object in all."""
+
+        def __init__(self, state):
+            self.state = state
+
+        def __reduce__(self):
+            return nn.ModuleList, (), self.state
+
+    nothing = dict.fromkeys(f"p{i}" for i in range(2000))
+    state = {"_parameters": nothing, "_buffers": {}, "_modules": {}}
+    modules = network.model._modules
+    begun = time.monotonic()
+    network.model._modules = {**modules, **{f"m{i}": Empty(state) for i in range(2000)}}
+    with pytest.raises(ValueError, match="more parameters and modules than any network"):
+        read_edm(snapshot())
+    assert time.monotonic() - begun < 10
+    for kind in ("_modules", "_parameters"):
+        network.model._modules = modules | {"n" * 201: None} if kind == "_modules" else modules
+        network.model._parameters |= {"n" * 201: None} if kind == "_parameters" else {}
+        with pytest.raises(ValueError, match="broken module 'model.'"):
+            read_edm(snapshot())
 
 
 def test_modules_that_contain_one_another_are_refused(snapshot, network):

@@ -169,7 +169,7 @@ def test_a_grids_csv_has_every_knob_and_every_number(made):
     ledger, out, _ = made
     found = pd.read_csv(out / "default.csv", dtype={"key": str})
     costs = {"images_per_s", "speedup", "nfe", "full_calls", "macs", "change", "verdict"}
-    used = {"index", "over_level", "apply", "schedule", "protect_first", "protect_last"}
+    used = {"index", "over_level", "apply", "schedule", "protect_first", "protect_last", "estimator", "cached"}
     knobs = {*KNOBS} - {*LATER} | used
     assert {"key", "n", *knobs, FID, f"{FID}.low", f"{FID}.high", *costs, *rivals.RIVAL} <= set(found)
     assert not set(found) & ({*LATER} - used)

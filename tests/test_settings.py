@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from fastdiff.cell import Budget, build, key
+from fastdiff.model_card import ModelCard
 from fastdiff.settings import cell_of, resolved_device
 from fastdiff.tracking import Tracker
 from fastdiff_benchmarks.entry import settings_of
@@ -40,7 +41,7 @@ def own_data(member: str, tmp_path: Path) -> list[str]:
     if member == "data/npz":
         np.savez(tmp_path / "mine.npz", images=np.zeros((30, 28, 28), np.uint8))
         return [f"data.path={tmp_path / 'mine.npz'}", "data.size=28", "data.channels=1"]
-    if member == "data/folder":
+    if member in ("data/folder", "data/imagenet256", "data/coco2017_val"):
         from PIL import Image
 
         for i in range(3):
@@ -56,10 +57,11 @@ def own_data(member: str, tmp_path: Path) -> list[str]:
     if member.startswith("model/") and member != "model/mnist":  # nothing is downloaded here
         (tmp_path / "weights").write_bytes(b"nor are they loaded")
         np.savez(tmp_path / "mine.npz", images=np.zeros((30, 8, 8), np.uint8))
-        model = OmegaConf.load(CONF / f"{member}.yaml")
-        own = [f"data.path={tmp_path}/mine.npz", f"data.size={model.shape[1]}", f"data.channels={model.shape[0]}"]
+        model = build(ModelCard, OmegaConf.to_container(OmegaConf.load(CONF / f"{member}.yaml")), "model")
+        channels, size, _ = model.image_shape
+        own = ["data=npz", f"data.path={tmp_path}/mine.npz", f"data.size={size}", f"data.channels={channels}"]
         own += ["sampler=heun"] if model.parameterisation == "edm" else []
-        return [f"model.weights={tmp_path}/weights", "model.sha256=null", "data=npz", *own]
+        return ["model.sha256=null", *own, *(f"model.{knob}={tmp_path}/weights" for knob in model.files())]
     return []
 
 
@@ -103,6 +105,7 @@ def test_a_key_does_not_depend_on_how_a_number_is_written_or_on_the_tracker_or_o
         ["accelerator.skip_tuning.rho_bottom=1"], ["accelerator.skip_tuning.rho_bottom=1.0"], ["tracker=none"],
         ["ledger=other"], ["accelerator=none"], ["accelerator.deepcache.branch=1"], ["accelerator.analytic.images=7"],
         [f"model.weights={copy}", "model.name=mine"], ["device.batch=10"], ["guidance=1"],
+        [f"accelerator.analytic.{knob}" for knob in ("estimator=mse", "cached=joint", "levels=9")],
     ]  # fmt: skip
     assert {cell(*overrides).key for overrides in same} == {cell().key}
 
@@ -116,8 +119,21 @@ def test_a_key_depends_on_everything_that_alters_images_or_scores():
         ["budget.n=500"], ["metrics.is_splits=5"], ["device.precision=bfloat16"], ["data.held_out=500"],
         ["sampler=analytic_ddpm", "accelerator.analytic.images=7"],
         ["sampler=analytic_ddpm", "accelerator.analytic.seed=1"],
+        ["sampler=analytic_ddpm", "accelerator.analytic.estimator=mse"],
+        ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2"],
+        ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2", "accelerator.analytic.cached=joint"],
+        ["sampler.spacing=dp"], ["sampler.spacing=dp", "accelerator.analytic.images=7"],
+        ["sampler.spacing=dp", "accelerator.analytic.levels=9"], ["metrics=nll"],
+        ["sampler=analytic_ddpm", "sampler.spacing=dp"], ["sampler=analytic_ddpm", "sampler.spacing=dp_plain"],
     ]  # fmt: skip
     assert len({cell(*overrides).key for overrides in changes}) == len(changes)
+
+
+def test_knobs_of_norms_that_a_cell_has_no_use_for_change_no_key():
+    analytic, norms = "sampler=analytic_ddpm", "accelerator.analytic"
+    assert cell(analytic).key == cell(analytic, f"{norms}.cached=joint", f"{norms}.levels=9").key
+    dp = "sampler.spacing=dp"  # of variance small: placed by the terms of the bound, which have no estimator
+    assert cell(dp).key == cell(dp, f"{norms}.estimator=mse").key
 
 
 def test_more_images_of_the_same_cell_share_their_blocks():
@@ -130,7 +146,7 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["+sampler.nosuch=1"], "sampler has no knob 'nosuch'; it has: clip, eta"),
         (["+accelerator.freeu={b: 1}"], "accelerator has no plan 'freeu'; it has: analytic, deepcache, skip_tuning"),
         (["sampler.variance=huge"], "variance 'huge' is not one of: analytic, large, small"),
-        (["sampler.spacing=sqrt"], "spacing 'sqrt' is not one of: even, karras, logsnr, quadratic, stride"),
+        (["sampler.spacing=sqrt"], "spacing 'sqrt' is not one of: dp, dp_plain, even, karras, leading, logsnr,"),
         (["sampler.steps=0"], "steps is 0; a network with 1000 noise levels takes 1 .. 1000"),
         (["sampler.steps=ten"], "sampler.steps is 'ten'; int is needed"),
         (["accelerator.skip_tuning.rho_top=-1"], r"rho_top is -1.0; a factor in \[0, 2\] is needed"),
@@ -139,9 +155,22 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["data.size=32"], "makes images .1, 28, 28., but data 'mnist10k' has .1, 32, 32."),
         (["device.precision=float8"], "precision 'float8' is not one of: auto, bfloat16, float32"),
         (["budget.n=1"], "budget.n is 1; at least 2 images are needed"),
-        (["metrics.kind=vgg"], "metrics kind 'vgg' is not one of: classifier, clean_fid"),
+        (["metrics.kind=vgg"], "metrics kind 'vgg' is not one of: classifier, clean_fid, nll"),
         (["model.parameterisation=score"], "parameterisation 'score' is not one of: edm, eps, v, x0"),
         (["model.schedule.name=sigmoid"], "schedule 'sigmoid' is not one of: cosine, linear"),
+        (["accelerator.analytic.estimator=npr"], "estimator 'npr' is not one of: eps_ms, mse"),
+        (["accelerator.analytic.cached=on"], "cached.* is not one of: base, joint|cached is True; str is needed"),
+        (["accelerator.analytic.levels=1"], "analytic.levels is 1; a curve needs at least 2"),
+        (["accelerator.analytic.file=x", "accelerator.analytic.estimator=mse"], "an ms_eps file holds eps_ms"),
+        (["sampler=ddim", "sampler.spacing=dp"], "at eta=0 every bound is infinite .no forward variance."),
+        (["sampler.spacing=dp_plain"], "'dp_plain' is of the analytic variance; for variance 'small' use spacing=dp"),
+        (["sampler.spacing=dp", "sampler.steps=1001"], "steps is 1001; spacing 'dp' takes 1 .. 1000"),
+        (["sampler=analytic_ddpm", "sampler.spacing=dp", "sampler.steps=1"], "spacing 'dp' takes 2 .. 1000"),
+        (["metrics=nll", "sampler=ddim"], "metrics=nll is infinite at eta=0"),
+        (["metrics=nll", "sampler=heun"], "metrics=nll bounds a chain of Gaussian steps: use sampler=ddpm"),
+        (["metrics=nll", "guidance=2"], "guidance is 2; metrics=nll is of the network's own distribution"),
+        (["metrics=nll", "accelerator.deepcache.interval=2"], "noise of its own; .* use interval=1"),
+        (["metrics=nll", "budget.n=1001"], "data 'mnist10k' has 1000 held-out images"),
     ],
 )
 def test_a_wrong_setting_gives_one_sentence_with_the_menu(overrides, said):

@@ -126,7 +126,7 @@ def test_a_failing_cell_leaves_the_others_running_and_the_exit_code_says_so(fini
 
 def test_wrong_settings_stop_a_sweep_before_its_first_cell(tmp_path):
     done = sweep(tmp_path / "runs", "+grid=smoke", "sampler.spacing=even,sqrt")
-    menu = "even, karras, logsnr, quadratic, stride"
+    menu = "dp, dp_plain, even, karras, leading, logsnr, power2, quadratic, stride"
     assert done.returncode == 2 and done.stderr.strip() == f"error: spacing 'sqrt' is not one of: {menu}"
     assert not (tmp_path / "runs" / "quality").exists()
 
@@ -134,8 +134,8 @@ def test_wrong_settings_stop_a_sweep_before_its_first_cell(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["+grid=smok"], "error: grid 'smok' is not one of: analytic, combined,"),
-        (["sampler=plms"], "error: sampler 'plms' is not one of: analytic_ddim, analytic_ddpm, ddim,"),
+        (["+grid=smok"], "error: grid 'smok' is not one of: analytic, analytic_estimators,"),
+        (["sampler=plmz"], "error: sampler 'plmz' is not one of: analytic_ddim, analytic_ddpm, ddim,"),
         (["sampler.stepz=3"], "error: sampler has no knob 'stepz'; known: clip, eta,"),
         (["nosuch=3"], "error: the settings have no knob 'nosuch'; known: accelerator, budget,"),
         (["+nosuch=3"], "error: the settings have no knob 'nosuch'; known: accelerator, budget,"),

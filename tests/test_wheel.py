@@ -31,6 +31,10 @@ def test_the_wheel_measures_a_tiny_cell_outside_the_repository(tmp_path):
     (wheel,) = tmp_path.glob("fastdiff-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"fastdiff_conf/config.yaml", "fastdiff_conf/grid/default.yaml", "fastdiff_benchmarks/run.py"} <= set(names)
+    assert {
+        "fastdiff_conf/grid/paper/deepcache_table2.yaml",
+        "fastdiff_benchmarks/anchors/deepcache_table2.csv",
+    } <= set(names)
     assert {"fastdiff/assets/mnist10k.npz", "fastdiff/assets/mnist_unet.safetensors"} <= set(names)
 
     call(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")

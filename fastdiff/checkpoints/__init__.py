@@ -1,15 +1,22 @@
 """Checkpoint files in and out. No file is ever executed.
 
-safetensors; what torch.save wrote, through torch.load(weights_only=True) (`torch_files`); EDM's pickles, read as data
-(`edm`). Every failure is one sentence.
+safetensors; what torch.save wrote (`torch_files`) and EDM's pickles (`edm`), both read as data. Every failure is one
+sentence.
 """
 
 import mmap
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..downloads import fetch
 from ..files import sha256, write, write_json
+from . import arrays, torch_files
+from .arch import merged
+from .edm import edm_arch, read_edm
+from .records import Record
 
 WEB_PAGE = (b"<!doctype html", b"<html")
 
@@ -32,19 +39,42 @@ def read_checkpoint(path: str, expected_sha256: str | None = None, keep: tuple[s
 def read_network(card) -> tuple[dict, dict]:
     """arch, state of a model card: what `unets.build` wants.
 
-    EDM's files tell their network's arguments, which are taken; a word of card.arch that says otherwise is refused
-    (None says nothing), one that the file does not have counts. Of every other file the arguments are card.arch.
-    Raises as `read_checkpoint`.
+    Of EDM's files arch is what card.arch and the file say together (`arch.merged`), of every other file card.arch.
+    Raises as `read_checkpoint`, and ValueError where the two contradict one another.
     """
     found, _ = fetch(card.weights, card.sha256, card.name)
     arch, state = _refusing(found, lambda: _read(found))
-    for word, said in card.arch.items():
-        if word in arch and said is not None and _listed(said) != arch[word]:
-            raise ValueError(
-                f"arch of model '{card.name}' says {word} {_listed(said)!r}, but {found} was made with {arch[word]!r};"
-                " correct the card"
-            )
-    return {**card.arch, **arch}, _kept(state, card.state_keys, found)
+    return merged(card.arch, arch, card.name, found), _kept(state, card.state_keys, found)
+
+
+def card_arch(path: str | Path, arch: dict, name: str) -> dict:
+    """As `read_network`, arch alone, without torch. path: a file that is there; name: the card's, for the message."""
+    path = Path(path)
+    if path.suffix != ".pkl":
+        return arch
+    return merged(arch, _refusing(path, lambda: _read(path, edm_arch)), name, path)
+
+
+def read_array(path: Path, what: str = "checkpoint") -> np.ndarray:
+    """The one tensor or numpy array in what torch.save wrote, as float64. what: for the message.
+
+    Raises ValueError for every other file.
+    """
+
+    def values():
+        import torch
+
+        with _opened(path) as file:
+            found = torch_files.load(file)
+        if type(found) is Record and found.name in arrays.ARRAYS:
+            found = arrays.array(found)
+        elif isinstance(found, torch.Tensor) and found.numel() <= path.stat().st_size:  # not one number, repeated
+            found = found.double().numpy()
+        else:
+            raise ValueError("it holds no tensor and no array")
+        return found.astype(np.float64)
+
+    return _refusing(path, values, what)
 
 
 def write_checkpoint(path: Path, network, facts: dict) -> str:
@@ -59,17 +89,18 @@ def write_checkpoint(path: Path, network, facts: dict) -> str:
     return digest
 
 
-def _refusing(path: Path, attempt) -> Any:
+def _refusing(path: Path, attempt, what: str = "checkpoint") -> Any:
     """attempt(), any failure of which becomes one sentence about the file."""
     try:
         return attempt()
     except Exception as error:  # each library has error types of its own; what is wrong is the file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
-        raise ValueError(f"{path} is not a readable checkpoint: {reason}; it was not loaded") from error
+        raise ValueError(f"{path} is not a readable {what}: {reason}; it was not loaded") from error
 
 
-def _read(path: Path) -> tuple[dict, dict]:
-    """arch ({} where the file tells none) and state."""
+@contextmanager
+def _opened(path: Path):
+    """The open file, if it is one that is worth reading."""
     if path.is_dir():
         raise ValueError("it is a folder")
     with open(path, "rb") as file:
@@ -78,18 +109,20 @@ def _read(path: Path) -> tuple[dict, dict]:
             raise ValueError("it is empty")
         if head.lstrip().lower().startswith(WEB_PAGE):
             raise ValueError("it is a web page; download it again")
+        yield file
+
+
+def _read(path: Path, of_pickle=read_edm) -> Any:
+    """arch ({} where the file tells none) and state; of EDM's pickles, of_pickle(their bytes)."""
+    with _opened(path) as file:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return {}, load_file(path)
         if path.suffix == ".pkl":
-            from .edm import read_edm
-
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return read_edm(data)
-        from .torch_files import load
-
-        return {}, _state(load(file))
+                return of_pickle(data)
+        return {}, _state(torch_files.load(file))
 
 
 def _state(value: Any) -> dict:
@@ -123,7 +156,3 @@ def _kept(state: dict, keep: tuple[str, ...], path: Path) -> dict:
         if not any(name.startswith(prefix) for name in state):
             raise ValueError(f"{path} has no tensor named {prefix}...; it has {', '.join(list(state)[:4])}, ...")
     return {name: tensor for name, tensor in state.items() if name.startswith(tuple(keep))} if keep else state
-
-
-def _listed(value):
-    return [_listed(each) for each in value] if isinstance(value, (list, tuple)) else value

@@ -6,11 +6,14 @@ execute the source. Here it is skipped, and the rest becomes arguments and an of
 """
 
 import io
+import math
+from dataclasses import dataclass
 from typing import Any
 
-from . import torch_files
+from . import arrays, torch_files
 from .inert import read
 from .records import Record, mapping, records
+from .tensors import view
 
 CONTAINERS = tuple(f"torch.nn.modules.container.{name}" for name in ("ModuleDict", "ModuleList", "Sequential"))
 STORAGE, TENSOR, PARAMETER = (
@@ -18,10 +21,23 @@ STORAGE, TENSOR, PARAMETER = (
     "torch._utils._rebuild_tensor_v2",
     "torch._utils._rebuild_parameter",
 )
-SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "numpy.ndarray")
 DTYPES = ("float16", "float32", "float64", "int32", "int64", "uint8", "bool")
 DEEPEST = 32  # modules within modules; official networks have 5
+MEMBERS = 50_000  # of all modules together; official networks have a few thousand
+LONGEST, WHOLE = 200, 1000  # characters of a member's name, and with those of the modules around it
+
+
+@dataclass
+class Budget:
+    """What a file may still have: bytes of storages, members of modules."""
+
+    numbers: int
+    members: int
+
+    def visit(self, count: int) -> None:
+        self.members -= count
+        if self.members < 0:
+            raise ValueError("it has more parameters and modules than any network")
 
 
 def _persistent(meta) -> Record:
@@ -37,9 +53,9 @@ def _persistent(meta) -> Record:
 
 
 MAKERS = records(
-    STORAGE, TENSOR, PARAMETER, *CONTAINERS, *SCALARS, *ARRAYS, "numpy.dtype", "torch.Size", "torch.device",
-    "builtins.set", *(f"torch.{name}" for name in DTYPES),
-) | {
+    STORAGE, TENSOR, PARAMETER, *CONTAINERS, "torch.Size", "torch.device", "builtins.set",
+    *(f"torch.{name}" for name in DTYPES),
+) | arrays.MAKERS | {
     "collections.OrderedDict": mapping, "dnnlib.util.EasyDict": mapping,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
 }  # fmt: skip
@@ -53,7 +69,7 @@ def read_edm(data) -> tuple[dict, dict]:
     """
     network = _ema(data)
     state: dict = {}
-    _collect(network, "", state, [len(data)], set())
+    _collect(network, "", state, Budget(len(data), MEMBERS), set())
     return _arch(network), state
 
 
@@ -90,21 +106,12 @@ def _argument(value, budget: list[int]):
         return [_argument(each, budget) for each in value]
     if type(value) is dict and all(type(word) is str for word in value):
         return {word: _argument(each, budget) for word, each in value.items()}
-    if type(value) is Record and value.name in SCALARS:
-        return _scalar(*value.args)
+    if type(value) is Record and value.name in arrays.SCALARS:
+        return arrays.scalar(*value.args)
     raise ValueError("it has constructor arguments that are no numbers, words or lists")
 
 
-def _scalar(dtype=None, raw=None):
-    import numpy as np
-
-    code = dtype.args[0] if type(dtype) is Record and dtype.name == "numpy.dtype" and dtype.args else None
-    if code not in ("f8", "f4", "i8", "i4", "b1") or type(raw) is not bytes or len(raw) != int(code[1]):
-        raise ValueError("it has a numpy scalar of an unknown kind")
-    return np.frombuffer(raw, "<" + code)[0].item()
-
-
-def _collect(module: Any, prefix: str, state: dict, left: list[int], seen: set[int]) -> None:
+def _collect(module: Any, prefix: str, state: dict, left: Budget, seen: set[int]) -> None:
     """Put a module's parameters, its persistent buffers and those of the modules within into state, as torch does."""
     if type(module) is not Record or module.name not in ("module", *CONTAINERS) or type(module.state) is not dict:
         raise ValueError(f"it has something else where the module {prefix[:200]!r} should be")
@@ -115,13 +122,18 @@ def _collect(module: Any, prefix: str, state: dict, left: list[int], seen: set[i
     passing = (
         passing.args[0] if type(passing) is Record and passing.name == "builtins.set" and passing.args else passing
     )
-    if type(passing) not in (set, list, tuple) or len(passing) > 1000:
+    if type(passing) not in (set, list, tuple):
         raise ValueError(f"it has a broken module {prefix[:200]!r}")
+    left.visit(len(passing))
+    passing = {name for name in passing if type(name) is str}
     for kind in ("_parameters", "_buffers", "_modules"):
         members = module.state.get(kind)
-        if type(members) is not dict or not all(type(name) is str for name in members):
+        if type(members) is not dict:
             raise ValueError(f"it has a broken module {prefix[:200]!r}")
+        left.visit(len(members))  # one dictionary may be that of many modules
         for name, member in members.items():
+            if type(name) is not str or len(name) > LONGEST or len(prefix) + len(name) > WHOLE:
+                raise ValueError(f"it has a broken module {prefix[:200]!r}")
             if member is None or (kind == "_buffers" and name in passing):
                 continue
             if kind == "_modules":
@@ -130,32 +142,24 @@ def _collect(module: Any, prefix: str, state: dict, left: list[int], seen: set[i
                 state[prefix + name] = _tensor(member, left)
 
 
-def _tensor(value, left: list[int]):
-    """A record of a tensor or parameter -> the tensor. left: bytes of storages that the file may still have."""
-    import torch
-
+def _tensor(value, left: Budget):
+    """A record of a tensor or parameter -> a tensor of its own."""
     if type(value) is Record and value.name == PARAMETER and value.args:
         value = value.args[0]
     if type(value) is not Record or value.name != TENSOR or len(value.args) < 4:
         raise ValueError("it has something else where a tensor should be")
     storage, offset, size, stride = value.args[:4]
     size, stride = (each.args[0] if type(each) is Record and each.args else each for each in (size, stride))
-    numbers = (offset, *size, *stride) if type(size) is type(stride) is tuple else (None,)
-    if not all(type(number) is int and 0 <= number < 2**40 for number in numbers) or len(size) != len(stride):
-        raise ValueError("it has a tensor of no shape")
     if type(storage) is not Record or storage.name != STORAGE or [type(raw) for raw in storage.args] != [bytes]:
         raise ValueError("it has a tensor without numbers")
-    left[0] -= len(storage.args[0])
-    if left[0] < 0:
+    left.numbers -= len(storage.args[0])
+    if left.numbers < 0:
         raise ValueError("it uses the same numbers for many tensors")
     numbers = torch_files.load(io.BytesIO(storage.args[0]))
-    if not isinstance(numbers, torch.storage.TypedStorage):
+    if type(numbers) is not torch_files.Storage:
         raise ValueError("it has a tensor without numbers")
-    flat = torch.empty(0, dtype=numbers.dtype).set_(numbers)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride)) if 0 not in size else -1
-    count = 1
-    for n in size:
-        count *= n
-    if last >= flat.numel() or count > flat.numel():
+    flat = numbers.flat()
+    found = view(flat, offset, size, stride)
+    if math.prod(size) > flat.numel():
         raise ValueError("it has a tensor larger than its numbers")
-    return flat.as_strided(size, stride, offset).clone()
+    return found.clone()

@@ -3,7 +3,9 @@
 Python's own Unpickler with an allow list is not enough: whatever the list says, a tuple nested a million deep as a
 dictionary's key ends the process, one made of 60 shared halves never ends, and a memo index of 2**31 asks for 16 GB
 (all seen; the first two also in torch.load(weights_only=True)). Here a global is a name in a table, calling it makes
-what the table says, keys are plain, and work and memory are bounded by the file's size.
+what the table says, keys are plain, and work and memory grow with the pickle's length and its number of instructions,
+which is limited. What a caller then makes of the value has to be bounded by the caller: a small pickle may say one
+thing many times.
 """
 
 import pickle
@@ -135,8 +137,10 @@ class Machine:
 
 
 def plain(key):
-    """A dictionary key or set member, if hashing it is a matter of course."""
-    if key is None or type(key) in (str, bytes, int, float, bool, Symbol):
+    """A dictionary key or set member, if hashing it is a matter of course: of numbers only those that are their own
+    hash, since as many multiples of 2**61 - 1 as one likes have the hash 0."""
+    kind = type(key)
+    if key is None or kind in (str, bytes, bool, Symbol) or (kind is int and abs(key) < 2**61 - 1):
         return key
     raise ValueError("it has a dictionary key or set member that is no plain value")
 

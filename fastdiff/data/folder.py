@@ -41,7 +41,7 @@ def _open(file: Path, size: int, channels: int) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{file} is not a readable image ({error}); mend or remove it") from error
     if image.size != (size, size):
         scale = size / min(image.size)

@@ -26,7 +26,11 @@ def cache_folder() -> Path:
 
 def cached(url: str) -> Path:
     """Where the file of a URL is, or will be: always the same for one URL, another for every other."""
-    last = [part for part in urlsplit(url).path.split("/") if part][-1:] or ["file"]
+    try:
+        split = urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"'{url}' is no URL ({error}); a path or a URL of http or https is needed") from error
+    last = [part for part in split.path.split("/") if part][-1:] or ["file"]
     return (
         cache_folder()
         / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{re.sub('[^A-Za-z0-9._-]+', '_', last[0])[-80:]}"
@@ -36,11 +40,14 @@ def cached(url: str) -> Path:
 def fetch(where: str | Path, sha256: str | None = None, name: str | None = None) -> tuple[Path, str | None]:
     """A file and its sha256 (None for a folder). where: a path, `assets/...`, or a URL of http or https.
 
-    sha256: what the card says, checked; a URL without is pinned. name: of the card, for the message. Raises
-    FileNotFoundError for a path that is not there; ConnectionError when a URL cannot be downloaded, saying where to put
-    the file by hand; OSError for a full disk; ValueError for another kind of URL, or another digest.
+    sha256: what the card says, checked (a download that has another is not kept); a URL without is pinned. name: of the
+    card, for the message. Raises FileNotFoundError for a path that is not there; ConnectionError when a URL cannot be
+    downloaded, saying where to put the file by hand; OSError for a full disk; ValueError for what is no URL of http or
+    https, for what is neither file nor folder, or for another digest.
     """
     where = str(where)
+    sha256 = None if sha256 is None else sha256.strip().lower()
+    whose = f"the card of '{name}'" if name else "the card"
     scheme, url, _ = where.partition("://")
     if url and scheme.lower() not in ("http", "https"):
         raise ValueError(f"'{where}' cannot be fetched; a path or a URL of http or https is needed")
@@ -48,17 +55,19 @@ def fetch(where: str | Path, sha256: str | None = None, name: str | None = None)
     if url and not path.exists():
         with _alone(path.parent):
             if not path.exists():  # another process may have been faster
-                transfer(where, path)
+                transfer(where, path, sha256, whose)
+    if url:
+        locate(path)  # says what is neither file nor folder
     if path.is_dir():
         return path, None
     digest = digest_of(path)
     if sha256 is None and url:
         _pin(where, path, digest)
     elif sha256 not in (None, digest):
-        whose = f"the card of '{name}'" if name else "the card"
         raise ValueError(
-            f"{path} has sha256 {digest}, but {whose} says {sha256}; fetch it again, or write the new one into the card"
-            " to accept it"
+            f"{path} has sha256 {digest}, but {whose} says {sha256};"
+            f" {'delete the file to fetch it again' if url else 'put the right file there'}, or write the new one into"
+            " the card to accept it"
         )
     return path, digest
 

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib import request
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 
-from ..files import write_json
+from ..files import sha256, write_json
 
 CHUNK = 1 << 20
 SILENCE = 30  # seconds without a byte after which a connection is given up
@@ -21,20 +22,27 @@ SILENCE = 30  # seconds without a byte after which a connection is given up
 
 class Redirects(request.HTTPRedirectHandler):
     def redirect_request(self, req, fp, code, msg, headers, newurl):
-        if req.full_url.startswith("https:") and not newurl.startswith("https:"):
+        if urlsplit(req.full_url).scheme == "https" != urlsplit(newurl).scheme:  # in lower case, however written
             raise HTTPError(newurl, code, "a redirection away from https", headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def transfer(url: str, path: Path) -> None:
+def transfer(url: str, path: Path, expected: str | None = None, whose: str = "the card") -> None:
     """Download url to path, whole or not at all. Only one process at a time may do so.
 
     Raises ConnectionError with one sentence (which file, from where, where to put it by hand), OSError when the disk is
-    full; in both cases what has arrived is kept, and the next call goes on from there.
+    full; in both cases what has arrived is kept, and the next call goes on from there. Raises ValueError when its
+    sha256 is not the expected one, that of `whose`; then nothing is kept.
     """
     part, note = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.part.json")
     _receive(url, path, part, note)
     note.unlink(missing_ok=True)
+    if expected is not None and (digest := sha256(part)) != expected:
+        part.unlink()
+        raise ValueError(
+            f"{url} has sha256 {digest}, but {whose} says {expected}; the file was not kept: run again to fetch it"
+            " again, or write the new one into the card to accept it"
+        )
     os.replace(part, path)
 
 
@@ -81,8 +89,10 @@ def _receive(url: str, path: Path, part: Path, note: Path) -> None:
         if not have:
             part.unlink(missing_ok=True)  # before the note: a note must never speak of an older part
             write_json(note, {"url": url, "version": _version(response)})
-        length = response.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdigit() else None
+        length = response.headers.get("Content-Length")
+        if length is not None and not re.fullmatch("[0-9]{1,18}", length.strip()):
+            raise _lost(url, path, part, f"the server says that its length is {length[:20]!r}")
+        total = None if length is None else have + int(length)
         _copy(response, url, path, part, have, total)
     if total is not None and part.stat().st_size != total:
         raise _lost(url, path, part, f"the connection ended after {part.stat().st_size:,} of {total:,} bytes")
@@ -104,7 +114,7 @@ def _version(response) -> str | None:
 
 
 def _first(response) -> int | None:
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    found = re.match("bytes ([0-9]{1,18})-", response.headers.get("Content-Range", ""))
     return int(found.group(1)) if found else None
 
 

@@ -1,10 +1,13 @@
 """clean-fid's Inception-v3 as an extractor: its weights, its resize, its features; the distance is ours."""
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 
+from ..downloads import fetch
+from ..files import sha256, write
 from .features import Features, MetricsCard, check_pixels
 
 # Where clean-fid itself looks; its paths are hard-coded.
@@ -23,11 +26,48 @@ def weights_path(mode: str) -> Path:
     return TORCHSCRIPT if mode != "legacy_pytorch" else Path(torch.hub.get_dir()) / "checkpoints" / PYTORCH
 
 
+def pinned(card: MetricsCard) -> str:
+    """The sha256 of the weights that clean-fid will load, which are fetched where they are missing.
+
+    It is part of every key and record: those of TorchScript are code, at one path in a folder that all may write to,
+    and no digest of them is published. Of pytorch-fid's the name tells the first digits. Raises FileNotFoundError,
+    saying what to put where, and ValueError for a truncated file or another digest than the card's.
+    """
+    path = weights_path(card.mode)
+    if not path.exists():
+        try:
+            fetched, _ = fetch(URLS[path.name], card.sha256, card.name)
+            with open(fetched, "rb") as source:
+                write(path, lambda file: shutil.copyfileobj(source, file))
+        except OSError as error:  # ConnectionError is one
+            raise _missing(path, error) from error
+    _whole(path)
+    digest = sha256(path)
+    told = PYTORCH.rpartition("-")[2].removesuffix(".pth") if path.name == PYTORCH else ""
+    said = (card.sha256 or told).strip().lower()
+    if not digest.startswith(said):
+        raise ValueError(f"{path} has sha256 {digest}, but {said} is known; delete it to fetch it again")
+    return digest
+
+
+def _whole(path: Path) -> None:
+    if path.exists() and path.stat().st_size < SMALLEST:
+        size = path.stat().st_size
+        raise ValueError(f"{path} is truncated ({size} bytes); delete it and fetch {URLS[path.name]} again")
+
+
+def _missing(path: Path, error: OSError) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({error}); fetch {URLS[path.name]} on"
+        " another machine and put it there, or use metrics=mnist_classifier"
+    )
+
+
 class CleanFidExtractor:
     """2048 features of images resized to 299 x 299 by clean-fid's own rule of `mode`; no class probabilities.
 
     Grey images become three equal channels. Raises FileNotFoundError, saying what to put where, when the weights are
-    neither there nor to be had.
+    neither there nor to be had, ValueError when they are not those of the card's sha256 (`MetricsCard.resolved`).
     """
 
     def __init__(self, card: MetricsCard, device="cpu"):
@@ -36,16 +76,16 @@ class CleanFidExtractor:
         from cleanfid.resize import build_resizer
 
         path = weights_path(card.mode)
-        url = URLS[path.name]
-        if path.exists() and path.stat().st_size < SMALLEST:
-            raise ValueError(f"{path} is truncated ({path.stat().st_size} bytes); delete it and fetch {url} again")
+        _whole(path)
+        if card.sha256:
+            pinned(card)
+        missing = not path.exists()
         try:
             self.network = build_feature_extractor(card.mode, torch.device(device), use_dataparallel=False)
         except OSError as error:  # URLError is one
-            raise FileNotFoundError(
-                f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({error}); fetch {url} on another"
-                f" machine and put it there, or use metrics=mnist_classifier"
-            ) from error
+            raise _missing(path, error) from error
+        if missing and path.exists():
+            raise ValueError(f"{path} has been fetched only now: run again, so that its sha256 is part of the key")
         self.resize, self.device, self.batch = build_resizer(card.mode), torch.device(device), card.batch
 
     def __call__(self, pixels: np.ndarray) -> Features:

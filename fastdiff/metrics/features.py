@@ -13,7 +13,8 @@ class MetricsCard:
     """Which extractor stands behind the quality numbers.
 
     kind: `classifier` (a safetensors file with its architecture in `arch`) or `clean_fid` (clean-fid's Inception-v3 in
-    one of its modes). is_splits: splits of the Inception Score. batch: images per call of the extractor.
+    one of its modes). is_splits: splits of the Inception Score. batch: images per call of the extractor. Or `nll`: no
+    extractor and no generated images, but the variational bound on held-out images (`fastdiff.likelihood`).
     """
 
     name: str
@@ -26,17 +27,29 @@ class MetricsCard:
     batch: int = 250
 
     def __post_init__(self):
-        if self.kind not in ("classifier", "clean_fid"):
-            raise ValueError(f"metrics kind '{self.kind}' is not one of: classifier, clean_fid")
+        if self.kind not in ("classifier", "clean_fid", "nll"):
+            raise ValueError(f"metrics kind '{self.kind}' is not one of: classifier, clean_fid, nll")
         modes = ("clean", "legacy_pytorch", "legacy_tensorflow")
         if self.kind == "clean_fid" and self.mode not in modes:
             raise ValueError(f"metrics.mode '{self.mode}' is not one of: {', '.join(modes)}")
 
     def resolved(self) -> "MetricsCard":
-        """The card with the digest of its weights filled in. clean-fid's weights are known by their name."""
+        """The card with the digest of its weights filled in."""
+        if self.kind == "clean_fid":
+            from .clean_fid import pinned
+
+            try:
+                return replace(self, sha256=pinned(self))
+            except FileNotFoundError:  # nothing is scored then (`CleanFidExtractor`), but a cell can be described
+                return self
         if self.weights is None or self.sha256:
             return self
         return replace(self, sha256=sha256(locate(self.weights)))
+
+    @property
+    def bound(self) -> bool:
+        """Whether the quality number is a likelihood bound: nothing is generated then."""
+        return self.kind == "nll"
 
     @property
     def extractor(self) -> str:
@@ -44,7 +57,9 @@ class MetricsCard:
         return ",".join(filter(None, (self.mode, self.name)))
 
     def protocol(self, metric: str, n: int) -> str:
-        """Name of a quality value: fid[mnist-classifier,n=1000]."""
+        """Name of a quality value: fid[mnist-classifier,n=1000], nll[bits/dim,n=1000]."""
+        if self.bound:
+            return f"{metric}[bits/dim,n={n}]"
         splits = [f"splits={self.is_splits}"] if metric == "is" else []
         return f"{metric}[{','.join([self.extractor, *splits, f'n={n}'])}]"
 
@@ -54,6 +69,8 @@ class MetricsCard:
 
     def identity(self) -> dict:
         """What quality values depend on."""
+        if self.bound:
+            return {"metric": "nll"}
         return self.extractor_identity() | {"is_splits": self.is_splits}
 
 
@@ -101,6 +118,9 @@ def check_pixels(pixels: np.ndarray) -> None:
 
 
 def build_extractor(card: MetricsCard, device="cpu") -> Extractor:
+    """Raises ValueError for metrics without an extractor."""
+    if card.bound:
+        raise ValueError("metrics=nll looks at no generated images: choose metrics=mnist_classifier or clean_fid")
     if card.kind == "classifier":
         return ClassifierExtractor(card, device)
     from .clean_fid import CleanFidExtractor

@@ -1,4 +1,4 @@
-"""Analytic-DPM's variances, trajectories and sampling runs (family analytic).
+"""Analytic-DPM's variances, trajectories and sampling runs (family analytic); its bounds are in `bounds`.
 
 Official variances are of the VP state x / sqrt(1 + sigma^2): ours divided by 1 + s^2. Official arrays ascend; ours
 descend and end with the noise-free step to 0.
@@ -6,29 +6,23 @@ descend and end with the noise-free step to 0.
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
-from ..denoise import Denoiser
 from ..gamma import Norm, covariances
 from ..samplers import DDIM
 from ..schedules import Schedule
 from ..spacing import optimal, quadratic
+from .bounds import likelihoods, pairs
 from .case import Case, Check
+from .eps_net import denoiser_of
 from .trajectories import Tape
 
 SIGMA2 = re.compile(r"sigma2_(ddpm|ddim_eta[\d.]+)_K(\d+)(_noisy)?_(clipped|unclipped)(_finalclip)?")
 NAIVE = re.compile(r"sigma2_ddpm_naive_(large|small)_K(\d+)")
 OPTIMAL = re.compile(r"ot_(clean|bad)_K(\d+)_(steps|cost)")
-RUNS = {
-    "ddpm_ms_eps": dict(eta=1.0, variance="analytic", clip="x0_and_eps"),
-    "ddim_ms_eps_eta0": dict(eta=0.0, variance="analytic", clip="x0"),
-    "ddpm_naive_large": dict(eta=1.0, variance="large", clip="x0_and_eps"),
-    "ddim_naive_eta0": dict(eta=0.0, clip="x0"),
-}
+SPACING = {"dp_seg": "dp", "linear": "even", "power2": "power2", "quad_ddim": "quadratic"}
 
 
 class Levels:
@@ -54,6 +48,10 @@ def checks(case: Case) -> Iterator[Check]:
         yield from variances(case)
     elif "x_N" in case.inputs:
         yield from sampling(case)
+    elif "x_0" in case.inputs:
+        yield from likelihoods(case)
+    elif "data" in case.inputs:
+        yield from pairs(case)
 
 
 def variances(case: Case) -> Iterator[Check]:
@@ -101,48 +99,25 @@ def _optimal(case, levels, output, kind, steps, what) -> Iterator[Check]:
     yield Check(case.family, case.name, output, error, rounding)
 
 
-class EpsNet(torch.nn.Module):
-    """The fixture's stand-in network, as its json's config.eps_net describes it: one rung."""
-
-    rungs = 1
-
-    def __init__(self, weights: dict[str, torch.Tensor]):
-        super().__init__()
-        for name, tensor in weights.items():
-            self.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
-
-    def embed(self, c_noise, cond):
-        rates = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(8) / 8)
-        angles = c_noise[:, None] * rates
-        return c_noise, torch.cat([angles.sin(), angles.cos()], 1) @ self.temb_w.T
-
-    def down(self, i, h, emb):
-        return h, h
-
-    def mid(self, h, emb):
-        return h
-
-    def up(self, i, h, skip, emb):
-        return h
-
-    def head(self, h, emb):
-        inner = F.conv2d(h, self.conv1_w, self.conv1_b, padding=1) + emb[1][:, :, None, None]
-        return 0.8 * h + F.conv2d(F.silu(inner), self.conv2_w, self.conv2_b, padding=1)
+def run_of(name: str, call: dict, steps: int) -> DDIM:
+    """The sampler of a run by its official name (`ddpm_ms_eps`, `ddim_naive_eta0`, ...) and arguments."""
+    ddpm = name.startswith("ddpm")
+    eta = float(call.get("eta", 1.0 if ddpm else 0.0))
+    variance = "small" if call.get("small_sigma", True) else "large"
+    clip = ("x0_and_eps" if ddpm else "x0") if call.get("clip_denoise", True) else "none"
+    spacing = SPACING[call.get("steps_type", "linear")]
+    return DDIM(steps, spacing, eta, "analytic" if "ms_eps" in name else variance, clip, call.get("clip_pixel", 0.0))
 
 
 def sampling(case: Case) -> Iterator[Check]:
-    facts, arrays = case.facts, case.inputs
-    card = case.card("none", {})
-    scale = 1000 / len(card.levels) if facts["config"]["rescale_timesteps"] else 1.0
-    card = replace(card, time_shift=0.0, time_scale=scale)
-    for run, knobs in RUNS.items():
-        if run not in facts["call"]:
+    noise = [case.inputs["x_N"], *case.inputs["noise"]]
+    for run, call in case.facts["call"].items():
+        if f"{run}_x0" not in case.outputs:
             continue
-        sampler = DDIM(facts["config"]["sample_steps"], sigma2_clip=facts["call"][run].get("clip_pixel", 0), **knobs)
-        tape = Tape(Denoiser(EpsNet(case.state), card))
+        sampler = run_of(run, call, case.facts["config"]["sample_steps"])
+        tape = Tape(denoiser_of(case, case.inputs["x_N"]))
         sigmas, store = sampler.sigmas(tape), norms(case, "ms_eps", tape.levels)
         cov_x0 = covariances(store, sigmas, None, "eps_ms", 1.0) if sampler.variance == "analytic" else None
-        noise = [arrays["x_N"], *arrays["noise"]]
         image = sampler(tape, noise.__getitem__, cov_x0=cov_x0)
         yield case.check(f"{run}_calls_x", torch.stack([x / (1 + t**2) ** 0.5 for x, t, _ in tape.calls]))
         fed = torch.tensor([tape.c_noise(t) for _, t, _ in tape.calls])

@@ -1,5 +1,6 @@
 """Single calls of the official networks (families ddim_unet, adm_unet, edm_unet)."""
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -24,7 +25,7 @@ def ddim(case: Case) -> Iterator[Check]:
 
 
 def adm_arch(case: Case) -> dict:
-    """Words of create_model; the module constant NUM_CLASSES stands beside them in the json."""
+    """Words of create_model or UNetModel; the module constant NUM_CLASSES stands beside create_model's in the json."""
     config = case.facts["config"]
     return config | ({"num_classes": case.facts["num_classes"]} if config.get("class_cond") else {})
 
@@ -32,17 +33,19 @@ def adm_arch(case: Case) -> dict:
 def adm(case: Case) -> Iterator[Check]:
     unet = build("adm", adm_arch(case), case.state)
     x, timesteps = case.inputs["x"], case.inputs["timesteps"].float()
+    cond = case.inputs.get("context", case.labels)
     for output in case.outputs:  # out: at `timesteps`; out_t250: all images at 250
-        at = timesteps if output == "out" else torch.full_like(timesteps, float(output.removeprefix("out_t")))
-        yield case.check(output, call(unet, x, at, case.labels)[0])
+        if named := re.fullmatch(r"out(?:_t(\d+))?", output):
+            at = timesteps if named[1] is None else torch.full_like(timesteps, float(named[1]))
+            yield case.check(output, call(unet, x, at, cond)[0])
 
 
 def edm_arch(case: Case) -> dict:
-    """Words of the wrapper's and the network's constructors."""
+    """The wrapper, and the words of its and the network's constructors."""
     config = case.weights_case.facts["config"]
-    arch = {"preconditioning": config["precond"], **config["kwargs"]}
-    heads = config.get("channels_per_head")
-    return arch if heads is None else arch | {"channels_per_head": heads}
+    config = {word: value for word, value in config.items() if word != "num_heads"}  # a remark of the fixtures' author
+    words = next((config.pop(word) for word in ("kwargs", "init_kwargs") if word in config), {})
+    return {**words, **{word: value for word, value in config.items() if value is not None}}
 
 
 def edm(case: Case) -> Iterator[Check]:
@@ -50,7 +53,8 @@ def edm(case: Case) -> Iterator[Check]:
     x, sigma, wrapper = case.inputs["x"], case.inputs["sigma"], unet.preconditioning
     scale = torch.as_tensor(wrapper.scale(sigma)).reshape(-1, 1, 1, 1)
     found = {"c_noise": wrapper.noise(sigma), "model_input": x / scale, "D_x": unet(x, sigma, case.labels)}
-    found["F_x"] = call(unet, found["model_input"], found["c_noise"], case.labels)[0][:, : x.shape[1]]
+    raw = call(unet, found["model_input"], found["c_noise"], case.labels)[0]
+    found["F_x"] = raw[:, : case.outputs["F_x"].shape[1]] if "F_x" in case.outputs else raw
     if "D_x_nolabel" in case.outputs:
         found["D_x_nolabel"] = unet(x, sigma, None)
     for output in case.outputs:

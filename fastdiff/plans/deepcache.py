@@ -36,8 +36,8 @@ class DeepCache:
             raise ValueError(f"branch is {self.branch}; it is counted from 1 (the outermost skip)")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule '{self.schedule}' is not one of: {', '.join(SCHEDULES)}")
-        if self.power is not None and self.power <= 1:
-            raise ValueError(f"power is {self.power}; the official search starts above 1")
+        if self.power is not None and not 1 < self.power < 100:
+            raise ValueError(f"power is {self.power}; a number above 1 is needed (1 is even spacing)")
         if self.center < 1:
             raise ValueError(f"center is {self.center}; it is a call number, at least 1")
         object.__setattr__(self, "full", tuple(sorted(set(self.full))))

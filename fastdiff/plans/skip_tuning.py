@@ -47,7 +47,8 @@ class SkipTuning:
 
     def identity(self) -> dict:
         """What differs from the default among the knobs that count."""
-        unread = () if self.over_level == "window" else ("window",)
+        unread = set() if self.over_level == "window" else {"window"}
+        unread |= {"index"} if self.rho_bottom == self.rho_top else set()
         kept = [f for f in fields(self) if f.name not in unread and not self.off]
         return {f.name: getattr(self, f.name) for f in kept if getattr(self, f.name) != f.default}
 

@@ -6,16 +6,18 @@ from ..unets import build, walk
 
 
 class Cost(NamedTuple):
-    """MACs per image (FLOPs / 2), and those of convolutions alone (what DeepCache prints)."""
+    """MACs per image (FLOPs / 2), those of convolutions alone, and those of layers that have weights: convolutions and
+    linear ones, without attention's products (what DeepCache prints)."""
 
     macs: int
     conv_macs: int
+    layer_macs: int
 
     def __add__(self, other):
-        return Cost(self.macs + other.macs, self.conv_macs + other.conv_macs)
+        return Cost(*(mine + its for mine, its in zip(self, other)))
 
     def __mul__(self, times: int):
-        return Cost(self.macs * times, self.conv_macs * times)
+        return Cost(*(mine * times for mine in self))
 
 
 def count(run) -> Cost:
@@ -27,7 +29,8 @@ def count(run) -> Cost:
         run()
     flops = counter.get_flop_counts()["Global"]
     conv = sum(number for op, number in flops.items() if "convolution" in str(op))
-    return Cost(sum(flops.values()) // 2, conv // 2)
+    linear = sum(number for op, number in flops.items() if str(op) in ("aten.addmm", "aten.mm"))
+    return Cost(*(total // 2 for total in (sum(flops.values()), conv, conv + linear)))
 
 
 def call_cost(
@@ -40,6 +43,8 @@ def call_cost(
         unet = build(family, arch)
         x, c_noise, scales = torch.empty(1, *shape), torch.empty(1), torch.ones(unet.rungs)
         cond = torch.zeros(1, dtype=torch.int64) if labels else None
+        if context := getattr(unet, "context", None):  # (L, D) of a network that is told texts
+            cond = torch.empty(1, *context)
         with torch.inference_mode():
             if branch is None:
                 return count(lambda: walk(unet, x, c_noise, cond, scales))

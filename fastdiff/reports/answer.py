@@ -88,6 +88,11 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
     ]
     items += [f"<code>{name}</code>: inception score. Higher is better." for name in quality_columns(frame, "is")]
     items += [
+        f"<code>{name}</code>: the variational bound on the negative log-likelihood of held-out images, in bits per"
+        " dimension. Lower is better; nothing is generated for it."
+        for name in quality_columns(frame, "nll")
+    ]
+    items += [
         "Only values of the very same name compare. Brackets and whiskers are 95 % intervals from the influence of each"
         " of the n images, with the training images taken as fixed.",
         "<code>change</code>: the first value minus that of the plain sampler at the same steps, with its paired 95 %"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from .figures import INK, PAPER, RULE
 from .rivals import rival_words, rivalled
-from .rows import KNOBS, quality_columns
+from .rows import KNOBS, main_columns, quality_columns
 from .tables import differs, short
 
 CSS = """
@@ -85,7 +85,7 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
     """
     knobs, seen, parts = varying(pd.concat(list(grids.values()))), set(), []
     for grid, cells in grids.items():
-        rows, values = [], [*quality_columns(cells), *quality_columns(cells, "is")]
+        rows, values = [], [*main_columns(cells), *quality_columns(cells, "is")]
         against = ["against_rival", "rival_verdict"] if rivalled(cells) else []
         columns = [*knobs, *values, "change", "verdict", *against, "images_per_s", "speedup", "nfe", "full_calls"]
         columns += ["MMACs", "key"]
@@ -93,8 +93,9 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
         for _, line in cells.iterrows():
             shown = {k: _knob(line[k]) for k in [*knobs, "nfe", "full_calls"]}
             shown |= {v: ends(line, v, cells[v].abs().max(), "", RANGE) for v in values}
+            own = next(value for value in values if pd.notna(line[value]))  # what its differences are of
             for difference in ("change", "against_rival"):
-                shown[difference] = ends(line, difference, cells[values[0]].abs().max(), "+", RANGE)
+                shown[difference] = ends(line, difference, cells[own].abs().max(), "+", RANGE)
             shown |= {"verdict": _coloured(line["verdict"], _knob(line["verdict"]))}
             shown |= {"rival_verdict": _coloured(line["rival_verdict"], escape(rival_words(line)) or DASH)}
             shown |= {

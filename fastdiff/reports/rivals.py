@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..records import Ledger
 from ..statistics import Estimate, difference
-from .rows import SETTING, cached, plain, quality_columns, same
+from .rows import SETTING, cached, main_columns, plain, same
 
 UNMATCHED = "no plain cell as fast"
 RIVAL = ["rival", "against_rival", "against_rival.low", "against_rival.high", "rival_verdict"]
@@ -88,7 +88,7 @@ def tally(frame: pd.DataFrame) -> str:
 
 def _measured(line: pd.Series, frame: pd.DataFrame) -> list[str]:
     """The quality columns in which a line has a value."""
-    return [name for name in quality_columns(frame) if not pd.isna(line.get(name))]
+    return [name for name in main_columns(frame) if not pd.isna(line.get(name))]
 
 
 def _judged(name: str, verdict: str, found: Estimate | None = None) -> dict:

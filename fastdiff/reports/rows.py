@@ -8,19 +8,24 @@ from ..plans import DeepCache, SkipTuning
 
 _TUNING = ["index", "over_level", "window", "apply"]
 _CACHING = ["schedule", "center", "power", "full", "protect_first", "protect_last"]
-_HEUN = ["karras_rho", "sigma_min", "sigma_max", "churn", "churn_min", "churn_max", "noise_scale"]
+_NORMS = ["estimator", "cached", "levels"]
+_SOLVING = ["solver", "order", "variant", "discretization", "noise_schedule", "scaling", "alpha", "karras_rho"]
+_SOLVING += ["sigma_min", "sigma_max", "epsilon_s", "C_1", "C_2", "M", "offset", "churn", "churn_min", "churn_max"]
+_SOLVING += ["noise_scale"]
 
 # What a cell is, in the order people read it; W&B's config.
 KNOBS = [
     "sampler", "steps", "rho_bottom", "rho_top", *_TUNING, "interval", "branch", *_CACHING, "variance", "eta", "clip",
-    "spacing", "sigma2_clip", *_HEUN, "state_dtype", "guidance", "analytic_images", "model", "data", "metrics", "seed",
-    "precision", "batch", "device",
+    "spacing", "sigma2_clip", *_SOLVING, "state_dtype", "guidance", "analytic_images", *_NORMS, "model", "data",
+    "metrics", "seed", "precision", "batch", "device",
 ]  # fmt: skip
 
-LATER = [*_TUNING, *_CACHING, *_HEUN]  # not in the first tables: columns of a file only where a cell has a value
+# Not in the first tables: columns of a file only where a cell has a value.
+LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS]
 
 # Knobs that have to be equal for two cells to be compared: all but the three methods'.
-METHODS = {"sampler", "rho_bottom", "rho_top", "interval", "branch", "variance", "analytic_images", *_TUNING, *_CACHING}
+METHODS = {"sampler", "rho_bottom", "rho_top", "interval", "branch", "variance", "analytic_images"}
+METHODS |= {*_TUNING, *_CACHING, *_NORMS}
 SETTING = [knob for knob in KNOBS if knob not in METHODS] + ["n"]
 
 
@@ -35,7 +40,7 @@ def row(record: dict, speed: dict | None) -> dict:
     line = dict.fromkeys(["key", *KNOBS]) | {"key": record["key"]} | _sampling(settings["sampler"])
     line |= _tuning(plans["skip_tuning"], identity["skip_tuning"], bool(identity["deepcache"]))
     line |= _caching(plans["deepcache"], identity["deepcache"]) | {"guidance": float(settings["guidance"])}
-    line |= {"analytic_images": identity.get("score_norms", {}).get("images"), "seed": settings["budget"]["seed"]}
+    line |= _norms(identity, settings["sampler"].get("variance") == "analytic") | {"seed": settings["budget"]["seed"]}
     line |= {name: settings[name]["name"] for name in ("model", "data", "metrics")}
     line |= {"precision": record["precision"], "batch": device["batch"], "device": record["device"], "n": record["n"]}
     for protocol, value in record["values"].items():
@@ -82,6 +87,14 @@ def _caching(settings: dict, identity: dict) -> dict:
     }
 
 
+def _norms(identity: dict, analytic: bool) -> dict:
+    """Knobs of score norms, as far as the cell uses them: for its variance, under a cache, to place its steps."""
+    norms = identity.get("score_norms", {})
+    line = {"analytic_images": norms.get("images"), "levels": norms.get("levels")}
+    line |= {"estimator": norms.get("estimator", "eps_ms")} if analytic else {}
+    return line | ({"cached": norms.get("cached", "base")} if analytic and identity["deepcache"] else {})
+
+
 def _complete(plan: type, settings: dict, identity: dict) -> dict:
     """Every knob of a plan: as it counts in the key (a power of null is resolved there), as set, or the default."""
     return {f.name: f.default for f in fields(plan)} | settings | identity
@@ -112,3 +125,8 @@ def same(frame: pd.DataFrame, line: pd.Series, names: list[str]) -> pd.Series:
 def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
     """Columns with values of a metric, one per protocol: numbers of different protocols never share a column."""
     return [name for name in frame if name.startswith(f"{metric}[") and name.endswith("]")]
+
+
+def main_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of the values that cells are judged by, lower is better: of generated images, and bounds."""
+    return [*quality_columns(frame), *quality_columns(frame, "nll")]

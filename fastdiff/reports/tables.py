@@ -6,7 +6,7 @@ import pandas as pd
 
 from ..records import Ledger
 from .rivals import RIVAL, change, rival, rival_words, rivalled
-from .rows import KNOBS, LATER, SETTING, cached, quality_columns, row, same
+from .rows import KNOBS, LATER, SETTING, cached, main_columns, quality_columns, row, same
 
 # Knobs that say what a cell is by being absent too: none is part of every variant of its method.
 _OPTIONAL = {"interval", "window", "center", "power", "full"}
@@ -29,7 +29,8 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
     every = pd.DataFrame([row(record, ledger.read("speed", record["speed_key"])) for record in records.values()])
     every = every[["key", *KNOBS, *(name for name in every if name not in KNOBS and name != "key")]]
     frame = every.set_index("key", drop=False).loc[wanted].reset_index(drop=True).dropna(axis=1, how="all")
-    frame = frame.reindex(columns=[name for name in every if name in frame or name in KNOBS])
+    always = {*KNOBS, "images_per_s", "latency_ms"}  # bounds alone have no speed
+    frame = frame.reindex(columns=[name for name in every if name in frame or name in always])
     frame["speedup"] = pd.Series([_speedup(line, every) for _, line in frame.iterrows()], dtype=float)
     judged = [change(line, every, ledger) | rival(line, every, ledger) for _, line in frame.iterrows()]
     return frame.join(pd.DataFrame(judged))
@@ -56,11 +57,12 @@ def text(frame: pd.DataFrame) -> str:
     """The table people see in the terminal: what differs between cells, quality with its interval, speed, cost."""
     if frame.empty:
         return "no finished cell"
-    varying = [name for name in KNOBS[2:] if name not in SETTING and name != "variance" and differs(frame, name)]
+    names = [name for name in KNOBS[2:] if name == "spacing" or name not in SETTING and name != "variance"]
+    varying = [name for name in names if differs(frame, name)]
     shown = {"sampler": frame["sampler"], "steps": frame["steps"].map(str)}
     shown |= {name: [short(value, "-") for value in frame[name]] for name in varying}
-    for column in [*quality_columns(frame), *quality_columns(frame, "is")]:
-        shown[column] = _with_intervals(frame, column, ".2f")
+    for column in [*main_columns(frame), *quality_columns(frame, "is")]:
+        shown[column] = _with_intervals(frame, column)
     verdicts = ["" if pd.isna(verdict) else verdict for verdict in frame["verdict"]]
     shown["against plain"] = _with_words(frame, "change", verdicts)
     if rivalled(frame):
@@ -84,15 +86,16 @@ def short(value, missing: str) -> str:
 
 def _with_words(frame: pd.DataFrame, column: str, words: list[str]) -> list[str]:
     """A signed difference with its interval and what to call it."""
-    found = _with_intervals(frame, column, "+.2f")
+    found = _with_intervals(frame, column, "+")
     return [f"{value} {word}".strip() or "-" for value, word in zip(found, words)]
 
 
-def _with_intervals(frame: pd.DataFrame, column: str, form: str) -> list[str]:
-    """`value [low, high]` of each row, as much of it as there is."""
+def _with_intervals(frame: pd.DataFrame, column: str, sign: str = "") -> list[str]:
+    """`value [low, high]` of each row, as much of it as there is; bits per dimension have a digit more."""
     unknown = pd.Series(math.nan, index=frame.index)
     ends = (frame.get(f"{column}.{end}", unknown) for end in ("low", "high"))
+    forms = [f"{sign}.{3 if bound else 2}f" for bound in frame[quality_columns(frame, "nll")].notna().any(axis=1)]
     return [
         "" if pd.isna(value) else f"{value:{form}}" + ("" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]")
-        for value, low, high in zip(frame[column], *ends)
+        for form, value, low, high in zip(forms, frame[column], *ends)
     ]

@@ -4,13 +4,20 @@ import pandas as pd
 
 from ..plans import DeepCache, SkipTuning
 from ..plans.deepcache import POWER
+from ..spacing import OPTIMAL
 from .rows import cached
 
 
 def describe(cell) -> str:
     """E.g. `ddpm, 25 steps, interval 3 at branch 2, rho 0.8 to 0.9 (increasing)`."""
     tuned = "" if rho(cell) == "1" else f", rho {rho(cell)}"
-    return f"{cell['sampler']}, {cell['steps']} steps{f', {cache(cell)}' if cached(cell) else ''}{tuned}"
+    return f"{cell['sampler']}{norms(cell)}, {cell['steps']} steps{f', {cache(cell)}' if cached(cell) else ''}{tuned}"
+
+
+def norms(cell) -> str:
+    """What is unusual in the norms behind a variance and behind the steps: ` (mse, joint)`, ` (dp)`."""
+    spacing = cell["spacing"] if str(cell["spacing"]) in OPTIMAL else None
+    return _noted([_unusual(cell, "estimator", "eps_ms"), _unusual(cell, "cached", "base"), spacing])
 
 
 def rho(cell) -> str:

@@ -14,7 +14,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..spacing import SPACINGS, trajectory
+from ..spacing import OPTIMAL, SPACINGS, trajectory
+from . import optimal as dp
 
 if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from torch import Tensor
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from ..noise import Noise
 
 CHOICES = {
-    "spacing": SPACINGS,
+    "spacing": tuple(sorted([*SPACINGS, *OPTIMAL])),
     "variance": ("analytic", "large", "small"),
     "clip": ("none", "x0", "x0_and_eps"),
     "state_dtype": ("float32", "float64"),
@@ -59,8 +60,16 @@ class DDIM:
             )
         if self.variance == "large" and self.eta != 1:
             raise ValueError(f"variance 'large' is DDPM's beta: it needs eta=1, not {self.eta}")
+        dp.check(self.spacing, self.eta, self.variance)
+
+    @property
+    def optimal(self) -> bool:
+        """Whether steps are placed by what is known of the network: a card alone does not tell where."""
+        return self.spacing in OPTIMAL
 
     def sigmas(self, denoiser) -> list[float]:
+        if self.optimal:
+            return dp.trajectory(self.spacing, self.steps, denoiser, self.eta, self.variance)
         return trajectory(self.spacing, self.steps, denoiser)
 
     @property
@@ -68,6 +77,9 @@ class DDIM:
         return self.steps
 
     def calls(self, denoiser) -> int:
+        """Also of a model card, under every spacing."""
+        if self.optimal:
+            return dp.counted(self.spacing, self.steps, denoiser.levels, self.variance)
         return len(self.sigmas(denoiser)) - 1
 
     def coefficients(self, sigmas: list[float], cov_x0: list[float] | None, vp: bool) -> list[tuple[float, float]]:

@@ -1,12 +1,15 @@
 """U-Nets as rungs, behind one door."""
 
+from collections.abc import Mapping
 from importlib import import_module
+
+from torch import Tensor
 
 from .protocol import UNet, compiled, walk
 
 FAMILIES = ("adm", "ddim", "edm", "hf", "native")
 
-__all__ = ["FAMILIES", "UNet", "build", "compiled", "walk"]
+__all__ = ["FAMILIES", "UNet", "build", "compiled", "load_state", "walk"]
 
 
 def build(family: str, arch: dict, state: dict | None = None) -> UNet:
@@ -14,25 +17,33 @@ def build(family: str, arch: dict, state: dict | None = None) -> UNet:
     official state dict.
 
     The words of arch are in each family's module: `fastdiff.unets.<family>.make`. Without a state the weights are
-    random. A state that does not fit is refused with its missing and unexpected keys.
+    random. A state that does not fit is refused with its missing and unexpected keys. Raises ValueError.
     """
     if family not in FAMILIES:
         raise ValueError(f"model family '{family}' is not one of: {', '.join(FAMILIES)}")
+    if not isinstance(arch, Mapping):
+        raise ValueError(f"arch of the {family} family is a {type(arch).__name__}; it must be a mapping of words")
     try:
         module = import_module(f".{family}", __package__)
         unet = module.make(dict(arch))
     except TypeError as error:
         raise ValueError(f"arch of the {family} family: {error}") from error
     if state is not None:
-        _load(getattr(unet, "official", unet), module.renamed(state) if hasattr(module, "renamed") else state)
+        _check(state)
+        load_state(getattr(unet, "official", unet), module.renamed(state) if hasattr(module, "renamed") else state)
     return unet.eval().requires_grad_(False)
 
 
-def _load(unet, state: dict) -> None:
+def load_state(unet, state: dict) -> None:
+    """Give a module a state dict; one that does not fit is refused with one sentence."""
+    _check(state)
     wanted, found = unet.state_dict(), state
     missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     if missing or unexpected:
-        raise ValueError(f"the weights do not fit arch: missing {_few(missing)}; unexpected {_few(unexpected)}")
+        raise ValueError(
+            f"the weights do not fit arch: missing {_few(missing)}; unexpected {_few(unexpected)}"
+            f"{_other_prefix(wanted, found)}"
+        )
     shapes = [name for name in wanted if wanted[name].shape != found[name].shape]
     if shapes:
         name = shapes[0]
@@ -41,6 +52,29 @@ def _load(unet, state: dict) -> None:
             f" ({len(shapes)} such tensors)"
         )
     unet.load_state_dict(found)
+
+
+def _check(state) -> None:
+    """Raises ValueError when a state is no mapping of names to tensors."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"the state is a {type(state).__name__}; it must be a mapping of names to tensors")
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ValueError(
+                f"the state must be a mapping of names to tensors; its {name!r} is a {type(tensor).__name__}"
+            )
+
+
+def _other_prefix(wanted: Mapping, found: Mapping) -> str:
+    """What to say when names would fit but for a prefix; else nothing."""
+    for prefix in sorted({f"{name.partition('.')[0]}." for name in wanted}):
+        if any(prefix + name in wanted for name in found):
+            return f"; this network's keys start with '{prefix}', as the official ones do"
+    first = min(wanted)
+    for name in found:
+        if name.endswith(f".{first}"):
+            return f"; the weights' keys start with '{name.removesuffix(first)}', which this network's do not"
+    return ""
 
 
 def _few(names: list[str]) -> str:

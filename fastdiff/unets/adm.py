@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .adm_words import Words, words_of
 from .ddpm_blocks import Upsample
+from .embedding import exact, integers, sinusoid
 from .protocol import walk
 from .transformer import LabelledContext, SpatialTransformer
 
@@ -120,6 +121,7 @@ class UNetModel(nn.Module):
         self.time_embed = nn.Sequential(nn.Linear(self.channels, c_emb), nn.SiLU(), nn.Linear(c_emb, c_emb))
         if words.num_classes is not None:
             self.label_emb = nn.Embedding(words.num_classes, c_emb)
+        self.label_rows = words.num_classes  # no row stands for "no label"
 
         def block(c_in: int, c_out: int, between: nn.Module | None = None) -> ResBlock:
             return ResBlock(c_in, c_out, c_emb, words.use_scale_shift_norm, between)
@@ -154,7 +156,7 @@ class UNetModel(nn.Module):
         self.out = nn.Sequential(norm(c), nn.SiLU(), nn.Conv2d(c, words.out_channels, 3, padding=1))
 
     def embed(self, c_noise: Tensor, cond: Tensor | None) -> Emb:
-        """c_noise (B), the official timesteps; cond: int64 labels (B) of a network with num_classes, a context
+        """c_noise (B), the official timesteps; cond: labels (B) of a network with num_classes, a context
         (B L context_dim) of one with transformers, None of any other. Raises ValueError when it is anything else.
 
         [cos(t w), sin(t w)], w_j = 10000^(-j / (C / 2)), then two layers, + the label's row.
@@ -165,13 +167,12 @@ class UNetModel(nn.Module):
             raise ValueError(
                 f"this adm network {_wants(words)}; got {'none' if cond is None else f'shape {tuple(cond.shape)}'}"
             )
-        half, exact = self.channels // 2, torch.promote_types(weight.dtype, torch.float32)
-        rates = torch.exp(torch.arange(half, dtype=exact, device=c_noise.device) * -math.log(10000) / half)
-        angles = c_noise.to(exact)[:, None] * rates
-        emb = F.pad(torch.cat([angles.cos(), angles.sin()], 1), (0, self.channels % 2))
+        half, dtype = self.channels // 2, exact(weight.dtype)
+        rates = torch.exp(torch.arange(half, dtype=dtype, device=c_noise.device) * -math.log(10000) / half)
+        emb = F.pad(sinusoid(c_noise.to(dtype), rates, sin_first=False), (0, self.channels % 2))
         emb = self.time_embed(emb.to(weight.dtype))
         if words.num_classes is not None:
-            emb = emb + self.label_emb(cond)
+            emb = emb + self.label_emb(integers(cond))
         return F.silu(emb), cond.to(weight.dtype) if words.use_spatial_transformer else None
 
     def down(self, i: int, h: Tensor, emb: Emb) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,16 @@ from dataclasses import dataclass, fields
 from .words import read
 
 WHOSE = "arch of the adm family"
+DIFFUSION = (  # words of model_and_diffusion_defaults that make no network, in both of OpenAI's repositories
+    "diffusion_steps",
+    "noise_schedule",
+    "predict_xstart",
+    "rescale_learned_sigmas",
+    "rescale_timesteps",
+    "sigma_small",
+    "timestep_respacing",
+    "use_kl",
+)
 MULTIPLIERS = {  # create_model's channel_mult where it is given as ""; 32 pixels: improved-diffusion's
     512: (0.5, 1, 1, 2, 2, 4, 4),
     256: (1, 1, 2, 2, 4, 4),
@@ -53,6 +63,9 @@ class Words:
     n_classes: int | None = None
 
     def __post_init__(self):
+        for word in ("n_classes", "num_classes"):  # 0 labels are none
+            if isinstance(getattr(self, word), int) and not getattr(self, word):
+                object.__setattr__(self, word, None)
         if self.dims != 2:
             raise ValueError(f"{WHOSE}: dims is {self.dims}; only images are supported: dims 2")
         if self.n_embed is not None:
@@ -108,11 +121,11 @@ class CreateModel:
     image_size: int
     num_channels: int
     num_res_blocks: int
-    channel_mult: str | Sequence[float] = ""
+    channel_mult: Sequence[float] = ()
     learn_sigma: bool = False
     class_cond: bool = False
     use_checkpoint: bool = False
-    attention_resolutions: str | Sequence[int] = "16"
+    attention_resolutions: Sequence[int] = (16,)
     num_heads: int = 1
     num_head_channels: int = -1
     num_heads_upsample: int = -1
@@ -125,10 +138,12 @@ class CreateModel:
 
     def words(self) -> Words:
         """The same network in the words of UNetModel."""
-        mults = tuple(map(float, _listed(self.channel_mult))) or MULTIPLIERS.get(self.image_size)
+        mults = self.channel_mult or MULTIPLIERS.get(self.image_size)
         if mults is None:
             known = ", ".join(map(str, sorted(MULTIPLIERS)))
             raise ValueError(f"{WHOSE}: image_size {self.image_size} is not one of: {known}; or give channel_mult")
+        if self.class_cond and not self.num_classes:
+            raise ValueError(f"{WHOSE}: class_cond is on, but num_classes is 0; a conditional network needs labels")
         same = {field.name for field in fields(Words)} & {field.name for field in fields(CreateModel)}
         return Words(
             **{word: getattr(self, word) for word in same}
@@ -136,30 +151,24 @@ class CreateModel:
                 "in_channels": 3,
                 "model_channels": self.num_channels,
                 "out_channels": 6 if self.learn_sigma else 3,
-                "attention_resolutions": tuple(
-                    self.image_size // int(size) for size in _listed(self.attention_resolutions)
-                ),
+                "attention_resolutions": tuple(self.image_size // size for size in self.attention_resolutions),
                 "channel_mult": mults,
                 "num_classes": self.num_classes if self.class_cond else None,
             }
         )
 
 
-def _listed(value) -> list:
-    """'32,16' or [32, 16] or 16 -> a list."""
-    if isinstance(value, str):
-        return [part for part in value.split(",") if part.strip()]
-    return list(value) if isinstance(value, Sequence) else [value]
-
-
 def words_of(arch: Mapping) -> Words:
-    """arch in either spelling: create_model's has num_channels, UNetModel's has model_channels."""
+    """arch in either spelling: create_model's has num_channels, and may have the diffusion's words, which are without
+    effect; UNetModel's has model_channels."""
     if ("num_channels" in arch) == ("model_channels" in arch):
         raise ValueError(
             f"{WHOSE}: give either num_channels (the words of create_model: {_menu(CreateModel)})"
             f" or model_channels (the words of UNetModel: {_menu(Words)})"
         )
-    return read(CreateModel, arch, WHOSE).words() if "num_channels" in arch else read(Words, arch, WHOSE)
+    if "model_channels" in arch:
+        return read(Words, arch, WHOSE)
+    return read(CreateModel, {word: arch[word] for word in arch if word not in DIFFUSION}, WHOSE).words()
 
 
 def _menu(words: type) -> str:

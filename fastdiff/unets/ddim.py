@@ -13,11 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ddpm_blocks import Attention, Block, Downsample, Upsample, norm
+from .embedding import exact, sinusoid
 from .protocol import walk
-from .words import read
+from .words import normal, read
 
 SECTIONS = ("data", "diffusion", "model", "optim", "sampling", "training")  # of ermongroup's config files
 TYPES = ("bayesian", "simple")
+TRAINING = ("ema", "ema_rate", "var_type")  # of its section model: what makes no network
+WHOSE = "arch of the ddim family"
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,9 @@ class DDIMUNet(nn.Module):
         if cond is not None:
             raise ValueError("a ddim network is unconditional; it takes no cond")
         half, first = self.channels // 2, self.temb.dense[0]
-        exact = torch.promote_types(first.weight.dtype, torch.float32)
-        rates = torch.exp(torch.arange(half, dtype=exact, device=c_noise.device) * (-math.log(10000) / (half - 1)))
-        angles = c_noise.to(exact)[:, None] * rates
-        emb = torch.cat([angles.sin(), angles.cos()], 1).to(first.weight.dtype)
+        dtype = exact(first.weight.dtype)
+        rates = torch.exp(torch.arange(half, dtype=dtype, device=c_noise.device) * (-math.log(10000) / (half - 1)))
+        emb = sinusoid(c_noise.to(dtype), rates, sin_first=True).to(first.weight.dtype)
         return F.silu(self.temb.dense[1](F.silu(first(emb))))  # the last SiLU: once here instead of in every block
 
     def head(self, h: Tensor, emb: Tensor) -> Tensor:
@@ -159,22 +161,33 @@ class DDIMUNet(nn.Module):
 def make(arch: Mapping) -> DDIMUNet:
     """arch: `Words` (the arguments of pesser's Model), or ermongroup's config with its sections data, model, diffusion.
 
-    Of a config only what makes the network is read; model.type "bayesian" adds the parameter logvar. Raises ValueError
-    for words that are unknown, missing or contradict one another.
+    Of a config only what makes the network is read. Its words may also stand side by side: image_size is resolution;
+    type "bayesian" adds the parameter logvar, as long as num_diffusion_timesteps; ema, ema_rate and var_type have no
+    effect. Raises ValueError for words that are unknown, missing or contradict one another.
     """
-    if "model" not in arch:
-        return DDIMUNet(read(Words, arch, "arch of the ddim family"))
-    for section in arch:
-        if section not in SECTIONS:
-            raise ValueError(f"arch of the ddim family: section '{section}' is not one of: {', '.join(SECTIONS)}")
-    model, data, diffusion = (arch.get(section, {}) for section in ("model", "data", "diffusion"))
-    kind = model.get("type", "simple")
+    words = _flat(arch) if "model" in arch else normal(arch, WHOSE)
+    kind, steps = words.pop("type", "simple"), words.pop("num_diffusion_timesteps", None)
     if kind not in TYPES:
-        raise ValueError(f"arch of the ddim family: model.type '{kind}' is not one of: {', '.join(TYPES)}")
-    words = {word: model[word] for word in Words.__dataclass_fields__ if word in model}
-    if "image_size" in data:
-        words["resolution"] = data["image_size"]
-    if kind == "bayesian" and "num_diffusion_timesteps" not in diffusion:
-        raise ValueError("arch of the ddim family: a bayesian model needs diffusion.num_diffusion_timesteps")
-    logvar = diffusion["num_diffusion_timesteps"] if kind == "bayesian" else 0
-    return DDIMUNet(read(Words, words, "config of the ddim family (resolution is data.image_size)"), logvar)
+        raise ValueError(f"{WHOSE}: model.type '{kind}' is not one of: {', '.join(TYPES)}")
+    if kind == "bayesian" and steps is None:
+        raise ValueError(f"{WHOSE}: a bayesian model needs diffusion.num_diffusion_timesteps")
+    if "image_size" in words:
+        size = words.pop("image_size")
+        if words.setdefault("resolution", size) != size:
+            raise ValueError(f"{WHOSE}: image_size is {size} and resolution {words['resolution']}: keep one")
+    words = {word: value for word, value in words.items() if word not in TRAINING}
+    return DDIMUNet(read(Words, words, f"{WHOSE} (resolution is data.image_size)"), steps if kind == "bayesian" else 0)
+
+
+def _flat(config: Mapping) -> dict:
+    """What makes the network, out of the sections of a config."""
+    for section in config:
+        if section not in SECTIONS:
+            raise ValueError(f"{WHOSE}: section '{section}' is not one of: {', '.join(SECTIONS)}")
+    wanted = {
+        "model": ("type", *Words.__dataclass_fields__),
+        "data": ("image_size",),
+        "diffusion": ("num_diffusion_timesteps",),
+    }
+    sections = {section: normal(config.get(section) or {}, WHOSE) for section in wanted}
+    return {word: sections[s][word] for s, words in wanted.items() for word in words if word in sections[s]}

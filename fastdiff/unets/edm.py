@@ -1,5 +1,6 @@
 """EDM's checkpoints (Karras et al. 2022, arXiv 2206.00364): one of `edm_networks` inside a preconditioning wrapper."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from inspect import Parameter, signature
 
@@ -7,28 +8,36 @@ import torch
 from torch import Tensor, nn
 
 from ..preconditioning import EDM, IDDPM, NETWORKS, WRAPPERS, of_arch, official_name
-from .edm_blocks import exact
-from .edm_levels import Levels
+from .edm_levels import EDMUNet
 from .edm_networks import DhariwalUNet, SongUNet
+from .embedding import exact
 from .protocol import walk
+from .words import normal
+
+WHOSE = "arch of the edm family"
 
 
 class Precond(nn.Module):
     """A network F with its preconditioning, under the official key `model.`; the rungs are those of F itself.
 
     `walk` gives F_x, `forward` D_x. iDDPM networks have 2 img_channels outputs; `forward` drops the second half, their
-    learned variance.
+    learned variance. What else the official samplers read has its official name: img_resolution, img_channels,
+    label_dim, sigma_min and sigma_max (what the network accepts), round_sigma.
     """
 
-    def __init__(self, model: Levels, preconditioning, img_channels: int):
+    def __init__(self, model: EDMUNet, preconditioning, img_channels: int, label_dim: int):
         super().__init__()
-        self.model, self.preconditioning, self.img_channels = model, preconditioning, img_channels
+        self.model, self.preconditioning = model, preconditioning
+        self.img_resolution, self.img_channels, self.label_dim = model.sizes[0], img_channels, label_dim
+        self.sigma_min, self.sigma_max = preconditioning.domain
         self.rungs = model.rungs
         if isinstance(preconditioning, IDDPM):
             self.register_buffer("u", torch.tensor(preconditioning.u, dtype=torch.float32))  # an official key, unread
 
-    def embed(self, c_noise: Tensor, cond: Tensor | None) -> Tensor:
-        return self.model.embed(c_noise, cond)
+    def embed(self, c_noise: Tensor, cond: Tensor | tuple[Tensor | None, Tensor] | None) -> Tensor:
+        """cond: labels, or a pair of labels and augment_labels (B augment_dim), as in the network's own `embed`."""
+        labels, augment_labels = cond if isinstance(cond, tuple) else (cond, None)
+        return self.model.embed(c_noise, labels, augment_labels)
 
     def down(self, i: int, h, emb: Tensor):
         return self.model.down(i, h, emb)
@@ -42,10 +51,11 @@ class Precond(nn.Module):
     def head(self, h, emb: Tensor) -> Tensor:
         return self.model.head(h, emb)
 
-    def forward(self, x: Tensor, sigma, class_labels: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, sigma, class_labels=None, force_fp32: bool = False, augment_labels=None) -> Tensor:
         """D(x, sigma), every skip as it was trained: x (B C H W), sigma a float or (B) -> (B C H W), float32 or wider.
 
-        class_labels: what `embed` takes for cond.
+        class_labels and augment_labels: as in the network's `embed`, None for none. force_fp32 is without effect: a
+        network runs in the precision of its weights.
         """
         weight, coefficients = next(self.parameters()), self.preconditioning
         dtype = exact(weight.dtype)
@@ -53,9 +63,19 @@ class Precond(nn.Module):
         pixels = sigma[:, None, None, None]
         inputs = (x / coefficients.scale(pixels)).to(weight.dtype)
         scales = torch.ones(self.rungs, dtype=dtype, device=x.device)
-        raw, _ = walk(self, inputs, coefficients.noise(sigma), class_labels, scales)
+        cond = class_labels if augment_labels is None else (class_labels, augment_labels)
+        raw, _ = walk(self, inputs, coefficients.noise(sigma), cond, scales)
         raw = raw[:, : self.img_channels].to(dtype)
         return coefficients.skip(pixels) * x + coefficients.out(pixels) * raw
+
+    def round_sigma(self, sigma, return_index: bool = False) -> Tensor:
+        """The noise levels that the network takes sigma (any shape) for, or with return_index, of iDDPM only, their
+        index j: sigma itself but for iDDPM preconditioning."""
+        sigma, kind = torch.as_tensor(sigma), self.preconditioning
+        if not isinstance(kind, IDDPM):
+            return sigma
+        index = kind.M - 1 - kind.noise(sigma).to(torch.int64)
+        return index if return_index else torch.tensor(kind.u, device=sigma.device)[index].to(sigma.dtype)
 
 
 def make(arch: dict) -> Precond:
@@ -64,13 +84,16 @@ def make(arch: dict) -> Precond:
     class_name: SongUNet or DhariwalUNet; in the spelling of pickled files the wrapper, and `model_type` the network.
     preconditioning (or precond): EDMPrecond, VPPrecond, VEPrecond or iDDPMPrecond, or short edm, vp, ve, iddpm.
 
-    What is not named is EDMPrecond, and the network that is the wrapper's official default. A word that is None counts
-    as not given; dropout, label_dropout and use_fp16 are without effect. Raises ValueError for a word or name that is
-    none of these, and for words that contradict one another.
+    Arguments may stand in a dict of their own, `kwargs` or `init_kwargs`. What is not named is EDMPrecond, and the
+    network that is the wrapper's official default. A word that is None counts as not given; dropout, label_dropout and
+    use_fp16 are without effect, and so is the channels_per_head 64 of a SongUNet. Raises ValueError for a word or name
+    that is none of these, and for words that contradict one another.
     """
-    words = {word: value for word, value in arch.items() if value is not None}
+    words = normal(_flat(arch), WHOSE)
     preconditioning = of_arch(words)
     network = _network(words, preconditioning)
+    if network is SongUNet and words.get("channels_per_head") == 64:  # DhariwalUNet's, which has a default
+        words.pop("channels_per_head")
     for word in ("class_name", "model_type", "precond", "preconditioning", "use_fp16"):
         words.pop(word, None)
     for own in fields(preconditioning):
@@ -84,11 +107,26 @@ def make(arch: dict) -> Precond:
             raise ValueError(f"arch word '{word}' of {network.__name__} is not one of: {', '.join(menu)}")
     for word, parameter in accepted.items():
         if parameter.default is Parameter.empty and word not in words:
-            raise ValueError(f"arch of the edm family lacks {word}")
-    return Precond(network(**words), preconditioning, img_channels)
+            raise ValueError(f"{WHOSE} lacks {word}")
+    return Precond(network(**words), preconditioning, img_channels, words.get("label_dim", 0))
 
 
-def _network(words: dict, preconditioning) -> type[Levels]:
+def _flat(arch: Mapping) -> dict:
+    """arch without the dict that its arguments may stand in."""
+    nested = [word for word in ("kwargs", "init_kwargs") if word in arch]
+    words = {word: value for word, value in arch.items() if word not in nested}
+    if nested:
+        words.pop("num_heads", None)  # a remark in the configs of our fixtures: no EDM constructor has such a word
+    for inner in nested:
+        for word, value in (arch[inner] or {}).items():
+            if words.get(word) is None:
+                words[word] = value
+            elif value is not None and value != words[word]:
+                raise ValueError(f"{WHOSE}: {word} is {words[word]!r}, and {value!r} in {inner}: keep one")
+    return words
+
+
+def _network(words: dict, preconditioning) -> type[EDMUNet]:
     """The network's class, from class_name or model_type; else the default of the official wrapper."""
     menus = {"class_name": (*NETWORKS, *WRAPPERS), "model_type": NETWORKS}
     given = [official_name(word, words[word], menu) for word, menu in menus.items() if word in words]
@@ -103,7 +141,7 @@ def _settle_channels(words: dict, outputs: int) -> int:
     """img_channels, with the network's in_channels and out_channels made from it where they are not given; `outputs`:
     how many output channels the wrapper wants for each of the image's."""
     if "img_channels" not in words and "in_channels" not in words:
-        raise ValueError("arch of the edm family lacks img_channels")
+        raise ValueError(f"{WHOSE} lacks img_channels")
     img_channels = words.pop("img_channels", words.get("in_channels"))
     for word, value in (("in_channels", img_channels), ("out_channels", outputs * img_channels)):
         if words.setdefault(word, value) != value:

@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def exact(dtype: torch.dtype) -> torch.dtype:
-    """float32, or wider if dtype is."""
-    return torch.promote_types(torch.float32, dtype)
+from .embedding import exact, sinusoid
 
 
 def group_norm(channels: int, eps: float) -> nn.GroupNorm:
@@ -84,7 +81,7 @@ class Positional(nn.Module):
     def forward(self, c_noise: Tensor) -> Tensor:
         j = torch.arange(self.half, dtype=torch.float32, device=c_noise.device)
         rates = (1 / 10000) ** (j / (self.half - self.endpoint))
-        return waves(c_noise[:, None] * rates.to(c_noise.dtype), self.sin_first)
+        return sinusoid(c_noise, rates.to(c_noise.dtype), self.sin_first)
 
 
 class Fourier(nn.Module):
@@ -96,7 +93,7 @@ class Fourier(nn.Module):
         self.register_buffer("freqs", 16 * torch.randn(channels // 2))
 
     def forward(self, c_noise: Tensor) -> Tensor:
-        return waves(c_noise[:, None] * (2 * math.pi * self.freqs).to(c_noise.dtype), self.sin_first)
+        return sinusoid(c_noise, (2 * math.pi * self.freqs).to(c_noise.dtype), self.sin_first)
 
     def _apply(self, fn, recurse=True):
         """bfloat16 is for weights: a frequency rounded to 3 digits would turn the phase by up to half a radian."""
@@ -105,11 +102,6 @@ class Fourier(nn.Module):
         if self.freqs.dtype != exact(self.freqs.dtype):
             self.freqs = kept.to(self.freqs.device)
         return self
-
-
-def waves(angles: Tensor, sin_first: bool) -> Tensor:
-    sin, cos = angles.sin(), angles.cos()
-    return torch.cat([sin, cos] if sin_first else [cos, sin], 1)
 
 
 class Block(nn.Module):

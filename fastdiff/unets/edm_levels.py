@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .edm_blocks import Conv
+from .embedding import integers
 
 
-class Levels(nn.Module):
+class EDMUNet(nn.Module):
     """The encoder, bottleneck and decoder that all of them share, under the official names (enc, dec)."""
 
     def _build(self, size, c_in, stem, widths, num_blocks, attention, everywhere, block):
@@ -57,17 +58,30 @@ class Levels(nn.Module):
     def _add_decoder_aux(self, level: int, c: int):
         pass
 
-    def _labels(self, cond: Tensor | None, weight: Tensor) -> Tensor:
-        """cond (B) int64 labels, (B label_dim) one-hot rows, or None -> one-hot rows. None, and the label `label_dim`,
-        stand for "no label": a row of zeros. That labels are in range is for the caller to see to."""
+    def _labels(self, cond: Tensor | None, weight: Tensor, batch: int) -> Tensor:
+        """cond (B) labels, int64 or floats of whole numbers, (B label_dim) one-hot rows, or None -> one-hot rows.
+
+        None, and the label `label_dim`, stand for "no label": a row of zeros. One row, (label_dim) too, serves the
+        whole batch. That labels are in range is for the caller to see to."""
         label_dim = weight.shape[1]
         if cond is None:
             return weight.new_zeros(1, label_dim)
-        if cond.ndim == 1 and not cond.is_floating_point():
-            cond = cond[:, None] == torch.arange(label_dim, device=cond.device)
-        if cond.ndim != 2 or cond.shape[1] != label_dim:
-            raise ValueError(f"cond is {tuple(cond.shape)}, not (B) integer labels or (B, {label_dim}) one-hot rows")
+        shape = tuple(cond.shape)
+        if cond.is_floating_point() and shape == (label_dim,) != (batch,):
+            cond = cond[None]
+        elif cond.ndim == 1:
+            cond = integers(cond)[:, None] == torch.arange(label_dim, device=cond.device)
+        if cond.ndim != 2 or cond.shape[1] != label_dim or 1 != len(cond) != batch != 1:
+            raise ValueError(
+                f"cond is {shape}, not (B) integer labels or (B, {label_dim}) one-hot rows of {batch} images"
+            )
         return cond.to(weight.dtype)
+
+    def _augmented(self, augment_labels: Tensor) -> Tensor:
+        """(B augment_dim) -> what they add to the embedding of the noise level."""
+        if self.map_augment is None:
+            raise ValueError("this edm network has augment_dim 0; it takes no augment_labels")
+        return self.map_augment(augment_labels.to(self.map_augment.weight.dtype))
 
     def down(self, i: int, h: Tensor, emb: Tensor) -> tuple[Tensor, Tensor]:
         level, j = divmod(i, self.per_level)

@@ -6,11 +6,12 @@ Their constructors take the official arguments. dropout and label_dropout have n
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .edm_blocks import Block, Conv, Fourier, Positional, Resample, exact, group_norm
-from .edm_levels import Levels
+from .edm_blocks import Block, Conv, Fourier, Positional, Resample, group_norm
+from .edm_levels import EDMUNet
+from .embedding import exact
 
 
-class SongUNet(Levels):
+class SongUNet(EDMUNet):
     """DDPM++ (all defaults) and NCSN++ (fourier, residual encoder, filter 1 3 3 1, channel_mult_noise 2): the networks
     of Song et al. 2021 (arXiv 2011.13456), under EDM's constructor arguments.
 
@@ -62,13 +63,15 @@ class SongUNet(Levels):
         self.dec[self._key(level, "aux_norm")] = group_norm(c, 1e-6)
         self.dec[self._key(level, "aux_conv")] = Conv(c, self.c_out, 3)
 
-    def embed(self, c_noise: Tensor, cond: Tensor | None) -> Tensor:
-        """c_noise (B), cond as in `_labels` -> (B c_emb). No augmentation labels: their linear map has no bias."""
+    def embed(self, c_noise: Tensor, cond: Tensor | None, augment_labels: Tensor | None = None) -> Tensor:
+        """c_noise (B), cond as in `_labels`, augment_labels (B augment_dim) or None for none -> (B c_emb)."""
         weight = self.map_layer0.weight
         emb = self.map_noise(c_noise.to(exact(weight.dtype))).to(weight.dtype)
         if self.map_label is not None:
-            rows = self._labels(cond, self.map_label.weight)
+            rows = self._labels(cond, self.map_label.weight, len(c_noise))
             emb = emb + self.map_label(rows * rows.shape[1] ** 0.5)
+        if augment_labels is not None:
+            emb = emb + self._augmented(augment_labels)
         return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))
 
     def down(self, i: int, h, emb: Tensor):
@@ -107,7 +110,7 @@ class SongUNet(Levels):
         return out if aux is None else out + self.dec[self._key(level, "aux_up")](aux)
 
 
-class DhariwalUNet(Levels):
+class DhariwalUNet(EDMUNet):
     """ADM (Dhariwal & Nichol 2021, arXiv 2105.05233) under EDM's constructor arguments; every state a plain tensor.
 
     An attention block has c_out // channels_per_head heads: with fewer channels than that none, and no attention.
@@ -135,13 +138,15 @@ class DhariwalUNet(Levels):
         self.out_norm = group_norm(widths[0], 1e-5)
         self.out_conv = Conv(widths[0], out_channels, 3)
 
-    def embed(self, c_noise: Tensor, cond: Tensor | None) -> Tensor:
-        """c_noise (B), cond as in `_labels` -> (B c_emb). No augmentation labels: their linear map has no bias."""
+    def embed(self, c_noise: Tensor, cond: Tensor | None, augment_labels: Tensor | None = None) -> Tensor:
+        """c_noise (B), cond as in `_labels`, augment_labels (B augment_dim) or None for none -> (B c_emb)."""
         weight = self.map_layer0.weight
         emb = self.map_noise(c_noise.to(exact(weight.dtype))).to(weight.dtype)
+        if augment_labels is not None:
+            emb = emb + self._augmented(augment_labels)
         emb = self.map_layer1(F.silu(self.map_layer0(emb)))
         if self.map_label is not None:
-            emb = emb + self.map_label(self._labels(cond, self.map_label.weight))
+            emb = emb + self.map_label(self._labels(cond, self.map_label.weight, len(c_noise)))
         return F.silu(emb)
 
     def head(self, h: Tensor, emb: Tensor) -> Tensor:

@@ -65,7 +65,9 @@ class HFUNet(nn.Module):
         _check(kind, official.config)
         if any(getattr(block, word, None) for block in official.up_blocks for word in ("s1", "s2", "b1", "b2")):
             raise ValueError("FreeU is enabled in this diffusers model, and rungs know no FreeU; call disable_freeu()")
+        self.label_rows = official.config.get("num_class_embeds")
         self.official, self.conditional = official, kind == "UNet2DConditionModel"
+        self.context = _context(official.config) if self.conditional else None  # (L, D) of cond, for counting costs
         # (block, layer) of each rung, outermost first; rung 0 of the encoder is conv_in, and a trailing downsample is
         # one more layer of its block.
         self.downs = [None] + [
@@ -158,6 +160,12 @@ def _layer(block: nn.Module, layer: int, h: Tensor, call: Call) -> Tensor:
 def _resample(sampler: nn.Module, h: Tensor, call: Call, *size) -> Tensor:
     """A down- or upsampler; those that are resnets (OpenAI's ADM in diffusers' clothes) know the noise level."""
     return sampler(h, call.emb) if hasattr(sampler, "time_emb_proj") else sampler(h, *size)
+
+
+def _context(config: dict) -> tuple[int, int]:
+    """(L, D) of a context. The network takes any L; it is CLIP's 77 wherever it is text."""
+    width = config["cross_attention_dim"]
+    return 77, width if isinstance(width, int) else width[0]
 
 
 def _check(kind: str, config: dict) -> None:

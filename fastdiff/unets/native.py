@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .embedding import sinusoid
 from .protocol import walk
+from .words import normal
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -111,8 +113,7 @@ class NativeUNet(nn.Module):
     def embed(self, c_noise: Tensor, cond: Tensor | None) -> Tensor:
         half = self.channels // 2
         rates = torch.exp(torch.arange(half, device=c_noise.device) * (-math.log(10000) / half))
-        angles = c_noise.float()[:, None] * rates
-        emb = self.time(torch.cat([angles.sin(), angles.cos()], 1).to(self.time[0].weight.dtype))
+        emb = self.time(sinusoid(c_noise.float(), rates, sin_first=True).to(self.time[0].weight.dtype))
         if self.label is not None:
             emb = emb + (self.label.weight[-1] if cond is None else self.label(cond))
         return F.silu(emb)
@@ -142,5 +143,6 @@ class NativeUNet(nn.Module):
 
 
 def make(arch: dict) -> NativeUNet:
-    """arch: the arguments of NativeUNet."""
-    return NativeUNet(**arch)
+    """arch: the arguments of NativeUNet; classes None is unconditional, as 0 is."""
+    unconditional = {"classes": 0} if "classes" in arch and arch["classes"] is None else {}
+    return NativeUNet(**normal(arch, "arch of the native family") | unconditional)

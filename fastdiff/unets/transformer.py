@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .ddpm_blocks import norm
+from .embedding import integers
 from .protocol import walk
 
 
@@ -114,7 +115,7 @@ class LabelledContext(nn.Module):
         table = self.cond_stage_model.embedding
         if cond is None:
             cond = torch.full_like(c_noise, table.num_embeddings - 1, dtype=torch.int64)
-        return self.model.diffusion_model.embed(c_noise, table(cond)[:, None])
+        return self.model.diffusion_model.embed(c_noise, table(integers(cond))[:, None])
 
     def down(self, i: int, h: Tensor, emb: Any) -> tuple[Tensor, Tensor]:
         return self.model.diffusion_model.down(i, h, emb)

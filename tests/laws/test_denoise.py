@@ -9,7 +9,7 @@ import torch
 from fastdiff.denoise import Denoiser
 from fastdiff.plans import DeepCache, SkipTuning
 from fastdiff.schedules import Schedule
-from fastdiff.unets import walk
+from fastdiff.unets import build, walk
 
 
 def test_networks_of_eps_x0_and_v_built_from_one_another_give_one_x0(fake_unet, make_card):
@@ -164,3 +164,14 @@ def test_a_schedule_has_the_levels_of_its_alpha_bars():
     assert (np.diff(cosine.levels()) > 0).all()
     with pytest.raises(ValueError, match="'sqrt' is not one of: cosine, linear, scaled_linear"):
         Schedule("sqrt")
+
+
+def test_guidance_is_refused_where_no_label_stands_for_none_or_labels_are_rows(make_card, random_unet):
+    arch = dict(in_channels=1, model_channels=32, out_channels=1, num_res_blocks=1, attention_resolutions=[],
+                channel_mult=[1], num_classes=3)  # fmt: skip
+    card = make_card(family="adm", arch=arch)
+    Denoiser(build("adm", arch), card)
+    with pytest.raises(ValueError, match='knows its 3 labels and none for "no label"; use guidance=1'):
+        Denoiser(build("adm", arch), card, guidance=2.0)
+    with pytest.raises(ValueError, match=r"integer labels \(B\), not cond of shape \(2, 3\)"):
+        Denoiser(random_unet, make_card(), guidance=2.0).start(1, torch.eye(3)[:2])

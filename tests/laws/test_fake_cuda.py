@@ -12,7 +12,7 @@ from fastdiff.denoise import Denoiser
 from fastdiff.model_card import ModelCard
 from fastdiff.noise import noise_of
 from fastdiff.plans import DeepCache, SkipTuning
-from fastdiff.samplers import PRESETS, Heun, preset
+from fastdiff.samplers import PRESETS, DPMpp2M, EDMAblation, Euler, Heun, UniPC, preset
 from fastdiff.unets import build
 
 CARD = ModelCard("fake", "native", {}, (1, 28, 28), "none", classes=10)
@@ -73,6 +73,25 @@ def test_a_second_order_trajectory_of_every_family_stays_on_the_gpu(family):
         noise = noise_of(0, range(4), card.shape, "cuda")
         with NoCopyToHost():
             x = Heun(3, churn=1.0)(denoiser, noise, cond)
+    assert x.device.type == "cuda" and x.shape == (4, 1, 28, 28) and x.dtype == torch.float32
+
+
+SOLVERS = {
+    "euler": Euler(3),
+    "dpmpp_2m": DPMpp2M(3),
+    "unipc": UniPC(5, order=3),
+    "edm_ablation": EDMAblation(3, discretization="vp", noise_schedule="vp", scaling="vp", sigma_max=20.0, churn=1.0),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_trajectory_of_every_solver_stays_on_the_gpu(name):
+    unet = build("native", {})
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
+        denoiser = Denoiser(unet.to("cuda"), CARD, SkipTuning(0.8, 0.9), DeepCache(2, 2), 2.0)
+        noise, cond = noise_of(0, range(4), CARD.shape, "cuda"), torch.zeros(4, dtype=torch.int64)
+        with NoCopyToHost():
+            x = SOLVERS[name](denoiser, noise, cond)
     assert x.device.type == "cuda" and x.shape == (4, 1, 28, 28) and x.dtype == torch.float32
 
 

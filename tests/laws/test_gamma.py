@@ -14,6 +14,7 @@ from fastdiff.cell import Budget, Cell, Device, key
 from fastdiff.data import DataCard, Images
 from fastdiff.denoise import Denoiser
 from fastdiff.gamma import (
+    Joint,
     Norm,
     ScoreNorms,
     covariances,
@@ -55,7 +56,7 @@ def test_the_estimate_agrees_with_the_closed_form_within_four_standard_errors(li
     sigmas = some(linear.levels)
     norms = estimate(linear, images, sigmas, ScoreNorms(images=512), batch=100)
     assert list(norms) == sorted(sigmas)
-    for sigma, (eps_ms, se) in norms.items():
+    for sigma, (eps_ms, se, *_) in norms.items():
         expected = closed_form(sigma, images)
         assert abs(eps_ms - expected) < 4 * se
         assert 0 < se < 0.05 * expected
@@ -66,7 +67,7 @@ def test_its_standard_error_is_the_spread_over_seeds_and_shrinks_as_one_over_roo
     errors = []
     for count in (64, 1024):
         norms = [estimate(linear, images, [sigma], ScoreNorms(count, seed), batch=1024)[sigma] for seed in range(100)]
-        values, errors_of = np.array(norms).T
+        values, errors_of = np.array(norms)[:, :2].T
         errors.append(errors_of.mean())
         # the spread of 100 values is known to 1 / sqrt(200) = 7 %; images drawn without replacement spread a bit less
         assert values.std(ddof=1) == pytest.approx(errors[-1], rel=0.25)
@@ -146,8 +147,12 @@ def test_a_noise_level_without_a_norm_is_refused_by_its_sigma():
 
 
 def test_an_unknown_estimator_is_refused_with_the_menu():
-    with pytest.raises(ValueError, match="estimator 'mse' is not one of: eps_ms"):
-        covariances({}, [0.0], None, "mse", 1.0)
+    with pytest.raises(ValueError, match="estimator 'npr' is not one of: eps_ms, mse"):
+        covariances({}, [0.0], None, "npr", 1.0)
+    with pytest.raises(ValueError, match="estimator 'npr' is not one of: eps_ms, mse"):
+        ScoreNorms(estimator="npr")
+    with pytest.raises(ValueError, match="cached 'on' is not one of: base, joint"):
+        ScoreNorms(cached="on")
 
 
 def test_a_store_keeps_what_it_had_when_norms_are_added(tmp_path):
@@ -157,6 +162,15 @@ def test_a_store_keeps_what_it_had_when_norms_are_added(tmp_path):
     write_store(path, {"of": "test"}, old)
     write_store(path, {"of": "test"}, new)
     assert read_store(path) == old | new  # to the last bit: sigmas are keys
+    both = {5.0: Norm(0.5, 0.02, 0.4, 0.01), 7.0: Norm(0.6, 0.02, 0.3, 0.01)}
+    write_store(path, {"of": "test"}, both)
+    assert read_store(path) == old | both  # a store of eps_ms alone is read, and kept
+
+
+def test_a_store_of_shallow_calls_is_read_as_it_was_written(tmp_path):
+    norms = {Joint(1.0, 2.0, 0.5): Norm(0.7, 0.1, 0.6, 0.2), Joint(1.0, 3.0, 1 / 3): Norm(0.8, 0.1, 0.5, 0.2)}
+    write_store(tmp_path / "a.json", {}, norms)
+    assert read_store(tmp_path / "a.json") == norms
 
 
 LEVELS = np.geomspace(0.01, 100, 6)

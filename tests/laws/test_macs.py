@@ -25,7 +25,8 @@ def counted(run) -> Cost:
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         run()
     flops = counter.get_flop_counts()["Global"]
-    return Cost(sum(flops.values()) // 2, flops[torch.ops.aten.convolution] // 2)
+    conv, *linear = (flops.get(op, 0) for op in (torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm))
+    return Cost(sum(flops.values()) // 2, conv // 2, (conv + sum(linear)) // 2)
 
 
 def sampled(denoiser, steps=7, **knobs) -> Cost:

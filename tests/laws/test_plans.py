@@ -185,6 +185,7 @@ def test_knobs_that_a_schedule_does_not_read_are_no_part_of_its_identity():
     assert DeepCache().off and DeepCache(1, schedule="centred").off and not DeepCache(1, 1, "list", full=(0,)).off
     assert SkipTuning(1, 1, "from_one", "decreasing", apply="deep").identity() == {}
     assert SkipTuning(0.8, window=(0.2, 0.4)).identity() == {"rho_bottom": 0.8}
+    assert SkipTuning(0.8, 0.8, "from_one").identity() == SkipTuning(0.8, 0.8).identity()
 
 
 def test_the_two_one_off_readings_miss_one_end_each():
@@ -243,6 +244,7 @@ def test_rho_of_a_trajectory_follows_the_level_of_each_call(random_unet, make_ca
 @pytest.mark.parametrize("knobs, reason", [
     ({"schedule": "log"}, "'log' is not one of: centred, list, quadratic, uniform"),
     ({"interval": 2, "schedule": "centred", "power": 1.0}, "power is 1.0"),
+    ({"interval": 2, "schedule": "centred", "power": float("nan")}, "power is nan"),
     ({"center": 0}, "center is 0"),
     ({"schedule": "list"}, "go together"),
     ({"full": (3,)}, "go together"),

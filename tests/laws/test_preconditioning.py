@@ -213,3 +213,8 @@ def test_wrappers_are_found_by_any_spelling():
 def test_wrong_words_are_refused_with_the_menu(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_words_one_level_deeper_are_read_too():
+    assert of_arch({"class_name": "EDMPrecond", "init_kwargs": {"sigma_data": 1.0}}).sigma_data == 1.0
+    assert of_arch({"precond": "VPPrecond", "kwargs": {"model_type": "SongUNet", "beta_d": 10.0}}).beta_d == 10.0

@@ -240,7 +240,8 @@ def test_impossible_knobs_are_refused_with_the_menu(knobs, message):
 
 
 def test_an_unknown_spacing_is_refused_with_the_menu():
-    with pytest.raises(ValueError, match="spacing 'sqrt' is not one of: even, karras, logsnr, quadratic, stride"):
+    menu = "dp, dp_plain, even, karras, leading, logsnr, power2, quadratic, stride"
+    with pytest.raises(ValueError, match=f"spacing 'sqrt' is not one of: {menu}"):
         DDIM(10, "sqrt").sigmas(Gaussian())
 
 

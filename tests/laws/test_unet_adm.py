@@ -404,6 +404,38 @@ def test_adm_256_costs_1120_g_and_a_deeper_branch_costs_more():
         assert all(less < more for less, more in pairwise(costs))
 
 
+def test_one_word_has_many_spellings(networks, inputs):
+    unet, y = networks["labels"]
+    nothing = dict.fromkeys(("num_head_channels", "num_heads_upsample", "dropout", "use_fp16", "use_checkpoint"))
+    diffusion = dict(diffusion_steps=1000, noise_schedule="linear", timestep_respacing="ddim25", use_kl=False)
+    diffusion |= dict(predict_xstart=False, rescale_timesteps=True, rescale_learned_sigmas=False, sigma_small=False)
+    for words in (
+        nothing,
+        diffusion,
+        dict(channel_mult=(1, 2), attention_resolutions=8, num_channels=32.0),
+        dict(channel_mult="(1, 2)", attention_resolutions=["8"], num_heads=[2]),
+    ):
+        assert torch.equal(build("adm", SMALL | words, unet.state_dict())(*inputs, y), unet(*inputs, y))
+    same = dict(in_channels=3, model_channels=32, out_channels=6, num_res_blocks=1, num_classes=10, num_heads=2)
+    same |= dict(resblock_updown=True, use_scale_shift_norm=True, attention_resolutions="2", channel_mult="1,2")
+    for words in (nothing, dict(attention_resolutions=2, legacy=None, context_dim=None, num_classes=10.0)):
+        assert torch.equal(build("adm", same | words, unet.state_dict())(*inputs, y), unet(*inputs, y))
+    for words in (dict(num_classes=0), dict(num_classes=None)):
+        assert not hasattr(build("adm", same | words), "label_emb")
+    with torch.device("meta"):
+        assert build("adm", SMALL | dict(num_classes=None)).label_emb.num_embeddings == 1000
+        assert build("adm", SMALL | dict(image_size=32, channel_mult="")).rungs == 8
+        assert build("adm", LDM | dict(context_dim=[24], num_classes=None)).words.context_dim == 24
+
+
+def test_labels_may_be_floats_of_whole_numbers(networks, inputs):
+    for name in ("labels", "labelled context"):
+        unet, y = networks[name]
+        for dtype in (torch.float64, torch.float32, torch.int32):
+            assert torch.equal(unet(*inputs, y.to(dtype)), unet(*inputs, y))
+            assert torch.equal(walk(unet, *inputs, y.to(dtype), ones(unet))[0], unet(*inputs, y))
+
+
 PLAIN = dict(in_channels=3, model_channels=32, out_channels=3, num_res_blocks=1, attention_resolutions=[2])
 
 
@@ -430,6 +462,11 @@ PLAIN = dict(in_channels=3, model_channels=32, out_channels=3, num_res_blocks=1,
         (PLAIN | dict(use_spatial_transformer=True), "need each other"),
         (PLAIN | dict(n_classes=8), "needs use_spatial_transformer"),
         (LDM | dict(num_classes=8), "two conditions"),
+        (SMALL | dict(num_classes=0), "class_cond is on, but num_classes is 0"),
+        (SMALL | dict(channel_mult="1;2"), "channel_mult is '1;2'; it must be numbers"),
+        (PLAIN | dict(channel_mult=[]), "channel_mult is empty"),
+        (LDM | dict(context_dim=[24, 24]), "need each other"),
+        (PLAIN | dict(use_kl=False), "'use_kl' is not one of"),
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(arch, sentence):

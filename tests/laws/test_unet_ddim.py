@@ -214,6 +214,22 @@ def test_the_nested_and_the_flat_spelling_are_the_same_network(small, inputs):
     assert torch.equal(other(*inputs[:2]), small(*inputs[:2]))
 
 
+def test_the_words_of_a_config_may_stand_side_by_side(small, inputs):
+    words = {word: value for word, value in SMALL.items() if word != "resolution"}
+    training = dict(type="simple", ema=True, ema_rate=0.999, var_type="fixedlarge")
+    for arch in (
+        words | training | dict(image_size=16),
+        words | training | dict(resolution=16),
+        words | dict(resolution=16, image_size=16.0, dropout=None, ch=32.0),
+        SMALL | dict(ch_mult="1,2,1", attn_resolutions=8, resamp_with_conv=None),
+        SMALL | dict(ch_mult="(1, 2, 1)", attn_resolutions="8", num_res_blocks=[1]),
+        {"data": {"image_size": 16}, "model": words | dict(ch_mult=(1.0, 2.0, 1.0), dropout=None), "diffusion": None},
+    ):
+        assert torch.equal(build("ddim", arch, small.state_dict())(*inputs[:2]), small(*inputs[:2]))
+    flat = SMALL | dict(type="bayesian", num_diffusion_timesteps=250)
+    assert build("ddim", flat).logvar.shape == (250,)
+
+
 def test_a_bayesian_network_has_logvar_besides_and_the_same_output(small, inputs):
     words = dict(SMALL)
     nested = {
@@ -293,6 +309,11 @@ def test_the_cifar_network_costs_6_05_g_of_convolutions_and_a_deeper_branch_cost
         ),
         (CIFAR | {"model": CIFAR["model"] | {"type": "bayesian"}, "diffusion": {}}, "needs diffusion"),
         (SMALL | {"ch": 20}, "divisible"),
+        (SMALL | {"image_size": 32}, "image_size is 32 and resolution 16: keep one"),
+        (SMALL | {"type": "complex"}, "type 'complex' is not one of: bayesian, simple"),
+        (SMALL | {"ch_mult": "1,x"}, r"ch_mult is '1,x'; it must be numbers, as in \[1, 2\] or '1,2'"),
+        (SMALL | {"ch_mult": []}, "ch_mult is empty"),
+        (None, "is a NoneType; it must be a mapping of words"),
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(arch, sentence):

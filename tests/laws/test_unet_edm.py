@@ -1,6 +1,7 @@
 """EDM's networks: official numbers where there are some, a straight-line loop over the same layers where not."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,7 @@ def test_integer_labels_are_one_hot_rows_and_the_label_after_the_last_is_no_labe
     for name, cond in {
         "labels": torch.tensor([2, 4]),
         "int32": torch.tensor([2, 4], dtype=torch.int32),
+        "floats": torch.tensor([2.0, 4.0], dtype=torch.float64),
         "rows": torch.tensor([[0.0, 0, 1, 0], [0, 0, 0, 0]]),
         "all": torch.tensor([4, 4]),
         "none": None,
@@ -271,13 +273,14 @@ def test_integer_labels_are_one_hot_rows_and_the_label_after_the_last_is_no_labe
         outs[name] = walk(net, x, c_noise, cond, ones(net))[0]
     assert torch.equal(outs["labels"], outs["rows"])
     assert torch.equal(outs["labels"], outs["int32"])
+    assert torch.equal(outs["labels"], outs["floats"])
     assert torch.equal(outs["all"], outs["none"])
     assert torch.equal(outs["labels"][1], outs["none"][1])
     assert not torch.equal(outs["labels"][0], outs["none"][0])
 
 
 def test_conditions_of_another_shape_are_refused(net, inputs):
-    for cond in (torch.zeros(2, 3), torch.zeros(2), torch.zeros(2, 4, 1)):
+    for cond in (torch.zeros(2, 3), torch.zeros(3), torch.zeros(2, 4, 1)):
         with pytest.raises(ValueError, match=r"not \(B\) integer labels or \(B, 4\) one-hot rows"):
             net.embed(inputs[1], cond)
 
@@ -296,6 +299,35 @@ def test_augmentation_weights_load_and_add_nothing_without_augmentation_labels(i
         state = plain.state_dict() | {"model.map_augment.weight": torch.randn(8, 9)}
         augmented = build("edm", VARIANTS[variant] | dict(augment_dim=9), state)
         assert torch.equal(walk(augmented, *inputs, ones(plain))[0], walk(plain, *inputs, ones(plain))[0])
+
+
+def test_augmentation_labels_enter_the_embedding_as_officially(inputs):
+    """training/networks.py of NVlabs/edm: + map_augment(augment_labels), before the two layers."""
+    x, sigma, labels = inputs[0], torch.tensor([0.3, 2.0]), inputs[2]
+    for variant in ("residual-standard", "dhariwal"):
+        net = random_net(**VARIANTS[variant] | dict(augment_dim=9))
+        given, core, c_noise = torch.randn(2, 9), net.model, sigma.log() / 4
+        emb, rows = core.map_noise(c_noise), F.one_hot(labels, 5)[:, :4].float()
+        if variant == "dhariwal":
+            emb = core.map_layer1(F.silu(core.map_layer0(emb + core.map_augment(given)))) + core.map_label(rows)
+        else:
+            emb = emb + core.map_label(rows * 2) + core.map_augment(given)
+            emb = core.map_layer1(F.silu(core.map_layer0(emb)))
+        assert torch.equal(core.embed(c_noise, labels, given), F.silu(emb))
+        augmented = net(x, sigma, labels, force_fp32=True, augment_labels=given)
+        assert relative(augmented, net(x, sigma, labels)) > 1e-4
+        assert torch.equal(net(x, sigma, labels, augment_labels=torch.zeros(2, 9)), net(x, sigma, labels))
+    with pytest.raises(ValueError, match="augment_dim 0; it takes no augment_labels"):
+        random_net(**VARIANTS["dhariwal"])(x, sigma, labels, augment_labels=given)
+
+
+def test_one_row_of_labels_serves_the_whole_batch_and_three_do_not(net, inputs):
+    x, sigma, row = inputs[0], 0.7, torch.tensor([0.0, 0, 1, 0])
+    one = net(x, sigma, torch.tensor([2, 2]))
+    for rows in (row, row[None], row.expand(2, 4)):
+        assert torch.equal(net(x, sigma, rows), one)
+    with pytest.raises(ValueError, match=r"cond is \(3, 4\), not .* of 2 images"):
+        net(x, sigma, row.expand(3, 4))
 
 
 # --- denoising
@@ -332,6 +364,56 @@ def test_each_wrapper_denoises_by_its_column_of_table_1(name, network, inputs):
     one = net(x, torch.tensor([12.0, 12.0]), labels)
     assert torch.equal(net(x, 12.0, labels), one)
     assert torch.equal(net(x, torch.tensor(12.0), labels), one)
+
+
+def official_edm_sampler(net, latents, labels, num_steps, S_churn=0.0, sigma_min=0.002, sigma_max=80, rho=7):
+    """Algorithm 2 of Karras et al. 2022, asking of the network what generate.py of NVlabs/edm asks."""
+    sigma_min, sigma_max = max(sigma_min, net.sigma_min), min(sigma_max, net.sigma_max)
+    steps = torch.arange(num_steps, dtype=torch.float64)
+    lows, highs = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    levels = net.round_sigma((highs + steps / (num_steps - 1) * (lows - highs)) ** rho)
+    levels = torch.cat([levels, torch.zeros_like(levels[:1])])
+    x = latents.double() * levels[0]
+    for i, (t, s) in enumerate(pairwise(levels)):
+        t_hat = net.round_sigma(t + min(S_churn / num_steps, 2**0.5 - 1) * t)
+        d = (x - net(x, t_hat, labels).double()) / t_hat
+        after = x + (s - t_hat) * d
+        if i < num_steps - 1:
+            after = x + (s - t_hat) * (d + (after - net(after, s, labels).double()) / s) / 2
+        x = after
+    return x
+
+
+@pytest.mark.parametrize("name", ["edm", "vp", "ve", "iddpm"])
+def test_the_official_sampler_runs_on_each_wrapper(name, inputs):
+    net = random_net(**VARIANTS["standard-standard"] | dict(preconditioning=name))
+    assert (net.img_resolution, net.img_channels, net.label_dim) == (16, 3, 4)
+    low, high = {
+        "edm": (0, math.inf),
+        "vp": (math.sqrt(math.expm1(1e-6 + 9.95e-10)), math.sqrt(math.expm1(10.05))),
+        "ve": (0.02, 100),
+        "iddpm": (0.006422337, 20291.172),
+    }[name]
+    assert (net.sigma_min, net.sigma_max) == (pytest.approx(low, rel=2e-5), pytest.approx(high))
+    shape = (net.img_channels, net.img_resolution, net.img_resolution)
+    for churn in (0, 2):
+        x = official_edm_sampler(net, torch.randn(2, *shape), inputs[2], num_steps=4, S_churn=churn)
+        assert x.shape == (2, *shape) and x.isfinite().all()
+
+
+def test_iddpm_rounds_bit_for_bit_as_the_official_wrapper():
+    """iDDPMPrecond.round_sigma of NVlabs/edm: torch.cdist in float32, which now and then takes a level next door."""
+    net = random_net(**VARIANTS["dhariwal"] | dict(preconditioning="iddpm"))
+    torch.manual_seed(0)
+    grid = torch.exp(torch.empty(500, dtype=torch.float64).uniform_(math.log(0.002), math.log(80)))
+    index = torch.cdist(grid.float().reshape(1, -1, 1), net.u.reshape(1, -1, 1)).argmin(2).reshape(grid.shape)
+    assert torch.equal(net.round_sigma(grid, return_index=True), index)
+    assert torch.equal(net.round_sigma(grid), net.u[index].double())
+    assert torch.equal(net.round_sigma(grid.reshape(5, 100)), net.u[index].double().reshape(5, 100))
+    assert net.round_sigma(grid.float()).dtype == torch.float32
+    one = [torch.cdist(sigma.float().reshape(1, 1, 1), net.u.reshape(1, -1, 1)).argmin() for sigma in grid]
+    assert [net.preconditioning.nearest(float(sigma)) for sigma in grid] == net.u[torch.stack(one)].tolist()
+    assert [net.preconditioning.noise(float(sigma)) for sigma in grid[:50]] == [999 - int(j) for j in one[:50]]
 
 
 def test_a_noise_free_image_is_its_own_denoised_mean(net, inputs):
@@ -448,6 +530,9 @@ def test_fewer_channels_than_one_head_has_mean_no_attention():
         dict(class_name="training.networks.EDMPrecond", model_type="SongUNet", use_fp16=True),
         dict(class_name="EDMPrecond", model_type="SongUNet", precond="edm", channels_per_head=None),
         dict(model_type="SongUNet", sigma_data=0.5, in_channels=3, out_channels=3),
+        dict(class_name="SongUNet", channels_per_head=64),
+        dict(class_name="SongUNet", channel_mult="1,2,1", attn_resolutions="(16, 8)", resample_filter="[1, 1]"),
+        dict(class_name="SongUNet", model_channels=8.0, label_dim=4.0, num_blocks=[2], channel_mult_noise=None),
     ],
 )
 def test_every_spelling_of_an_arch_names_the_same_network(words):
@@ -456,6 +541,28 @@ def test_every_spelling_of_an_arch_names_the_same_network(words):
         net = build("edm", arch | words)
     assert type(net.model).__name__ == "SongUNet"
     assert type(net.preconditioning).__name__ == "EDM"
+
+
+def test_arguments_may_stand_in_a_dict_of_their_own():
+    inner = {word: value for word, value in VARIANTS["standard-standard"].items() if word != "class_name"}
+    inner |= dict(model_type="SongUNet", sigma_data=0.7)
+    for arch in (
+        {"class_name": "training.networks.EDMPrecond", "init_kwargs": inner},
+        {"precond": "EDMPrecond", "kwargs": inner, "channels_per_head": None, "num_heads": "1 (hard-coded)"},
+        {"precond": "EDMPrecond", "kwargs": inner, "label_dim": 4},
+    ):
+        with torch.device("meta"):
+            net = build("edm", arch)
+        assert type(net.model).__name__ == "SongUNet"
+        assert (net.label_dim, net.preconditioning.sigma_data) == (4, 0.7)
+    with pytest.raises(ValueError, match="label_dim is 5, and 4 in kwargs: keep one"):
+        build("edm", {"kwargs": inner, "label_dim": 5})
+
+
+def test_one_number_is_one_resolution_of_attention():
+    with torch.device("meta"):
+        found = [build("edm", VARIANTS["dhariwal"] | dict(attn_resolutions=given)) for given in (8, "8", (8.0,))]
+    assert len({tuple(net.state_dict()) for net in found}) == 1
 
 
 def test_a_wrapper_without_a_named_network_has_its_official_one():
@@ -478,7 +585,7 @@ def test_a_wrapper_without_a_named_network_has_its_official_one():
         (dict(embedding_type="rotary"), "embedding_type 'rotary' is not one of: fourier, positional"),
         (dict(encoder_type="dense"), "encoder_type 'dense' is not one of: residual, skip, standard"),
         (dict(decoder_type="residual"), "decoder_type 'residual' is not one of: skip, standard"),
-        (dict(channels_per_head=64), "'channels_per_head' of SongUNet is not one of: attn_resolutions, augment_dim"),
+        (dict(channels_per_head=32), "'channels_per_head' of SongUNet is not one of: attn_resolutions, augment_dim"),
         (dict(beta_d=19.9), "'beta_d' of SongUNet is not one of"),
         (dict(img_channels=None), "lacks img_channels"),
         (dict(img_resolution=None), "lacks img_resolution"),
@@ -500,6 +607,17 @@ def test_a_state_that_does_not_fit_is_refused():
     for name in ("model.map_noise.freqs", "model.enc.8x8_aux_residual.resample_filter", "u"):
         with pytest.raises(ValueError, match=f"missing {name}"):
             build("edm", arch, {key: v for key, v in state.items() if key != name})
+    bare = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    with pytest.raises(ValueError, match="this network's keys start with 'model.', as the official ones do"):
+        build("edm", arch, bare)
+    with pytest.raises(ValueError, match="the weights' keys start with 'ema.', which this network's do not"):
+        build("edm", arch, {f"ema.{name}": tensor for name, tensor in state.items()})
+    for wrong, sentence in (
+        ([state], "the state is a list; it must be a mapping of names to tensors"),
+        ({name: tensor.numpy() for name, tensor in state.items()}, "to tensors; its '[^']*' is a ndarray$"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            build("edm", arch, wrong)
     with pytest.raises(ValueError, match="unexpected model.extra"):
         build("edm", arch, state | {"model.extra": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"u is \(11,\), not \(1001,\)"):

@@ -1,0 +1,159 @@
+"""make reproduce: a published table beside what this machine measures.
+
+    python benchmarks/reproduce.py table=paper/deepcache_table2
+    python benchmarks/reproduce.py table=paper/deepcache_table2 model=mnist data=mnist10k metrics=mnist_classifier
+
+Runs conf/grid/<table>.yaml (what is in the ledger is not measured again) and prints published, ours, their difference,
+and how the protocols differ. Exit code 3 when weights, data or an extractor are missing: a sentence for each says
+which, from where and where to put it, and the table has what needs none of them. 1 when a cell failed.
+"""
+
+import re
+import subprocess
+import sys
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from fastdiff.settings import GROUPS
+from fastdiff_benchmarks.entry import entry
+from fastdiff_benchmarks.published import Arm, aligned, compared, protocols, published, tables
+
+CARDS = ("data", "metrics", "model")
+# Overrides that leave the published cells as they are: where files lie, what is done with results, and the machine.
+NEUTRAL = re.compile(
+    r"(data\.path|model\.weights|model\.text\.prompts|(device|force|hydra|ledger|save_images|tracker)\b.*)="
+)
+
+
+@entry("reproduce")
+def main(cfg: DictConfig) -> None:
+    table = str(cfg.table or "").removeprefix("paper/")
+    if table not in tables():
+        raise ValueError(f"table '{cfg.table}' is not one of: {', '.join(f'paper/{name}' for name in tables())}")
+    given = [each for each in HydraConfig.get().overrides.task if not each.startswith("table=")]
+    cells, lines = settings_of_cells(f"paper/{table}", given), published(table)
+    absent = missing(cells)
+    code = 3 if absent else run(f"paper/{table}")
+    if code not in (0, 1, 3):
+        sys.exit(code)
+    arms = arms_of(cells, cfg.ledger, measured=not absent)
+    print(f"\npaper/{table}: {len(lines)} published numbers, {len(cells)} cells\n")
+    print(aligned(compared(lines, arms)))
+    print("\n" + "\n".join(protocols(lines, ours(arms[0].settings))))
+    if changed := [each for each in given if not NEUTRAL.match(each)]:
+        print(f"changed from the table's grid: {', '.join(changed)}; the differences compare different things")
+    for sentence in unmeasured(lines, arms, absent) + [f"missing: {sentence}" for sentence in absent]:
+        print(sentence, file=sys.stderr)
+    sys.exit(code)
+
+
+def settings_of_cells(grid: str, given: list[str]) -> list[dict]:
+    """The settings of every cell of a grid, under these overrides; no file is looked at (??? stays ???)."""
+    from hydra import compose
+
+    from fastdiff_benchmarks.sweep import points
+
+    config = compose("config", overrides=[f"+grid={grid}"], return_hydra_config=True)
+    OmegaConf.set_readonly(config.hydra, False)  # what a sweep knows of itself, and this composition does not
+    config.hydra.overrides.task, config.hydra.job.config_name = [f"+grid={grid}", *given], "config"
+    return [
+        OmegaConf.to_container(OmegaConf.masked_copy(point, list(GROUPS)), resolve=True) for point in points(config)
+    ]
+
+
+def missing(cells: list[dict]) -> list[str]:
+    """A sentence for each file that the cells need and that is neither there nor to be had."""
+    from fastdiff.cell import build
+    from fastdiff.files import locate
+    from fastdiff.metrics import build_extractor
+    from fastdiff.settings import CARDS as KINDS
+
+    found: list[str] = []
+
+    def need(attempt, origin: str = "") -> None:
+        try:
+            attempt()
+        except (OSError, ValueError) as error:
+            sentence = " ".join(str(error).split())
+            unknown = isinstance(error, FileNotFoundError) and "://" not in sentence
+            found.append(sentence + (f"; it is to be had from {origin}" if origin and unknown else ""))
+
+    for group in CARDS:
+        for conf in distinct([cell[group] for cell in cells]):
+            card = build(KINDS[group], conf, group)
+            if group == "model":
+                for knob in card.files():
+                    need(lambda card=card, knob=knob: card.fetched(knob), card.source)
+            elif group == "data" and card.path == "???":
+                found.append(f"data '{card.name}' is yours to give: data.path=PATH; it is to be had from {card.origin}")
+            elif group == "data":
+                need(card.resolved, card.origin)
+            elif not card.bound:
+                need(lambda card=card: build_extractor(card.resolved()))
+    for file in distinct([cell["accelerator"]["analytic"].get("file") for cell in cells]):
+        if file is not None:
+            need(lambda file=file: locate(file))
+    return list(dict.fromkeys(found))
+
+
+def distinct(values: list) -> list:
+    return [value for i, value in enumerate(values) if value not in values[:i]]
+
+
+def run(grid: str) -> int:
+    """The grid through run.py, with the overrides of this command; its exit code."""
+    arguments = [each for each in sys.argv[1:] if not each.startswith("table=")]
+    command = [sys.executable, "-m", "fastdiff_benchmarks", "run"]
+    return subprocess.run([*command, *arguments, f"+grid={grid}"]).returncode
+
+
+def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
+    from fastdiff.bench import costs, speed_key
+    from fastdiff.records import Ledger
+    from fastdiff.settings import cell_of
+
+    arms, kept = [], Ledger(ledger)
+    for settings in cells:
+        cell = cell_of(settings, resolve=measured)
+        try:
+            cost = costs(cell, cell.model)
+        except (ModuleNotFoundError, ValueError):  # a family whose library is not installed, a branch that is not there
+            cost = None
+        if not measured:
+            arms.append(Arm(settings, cost))
+            continue
+        failed = kept.read("failed", cell.key) or {}
+        speed = None if cell.metrics.bound else kept.read("speed", speed_key(cell))
+        arms.append(Arm(settings, cost, kept.read("quality", cell.key), speed, failed.get("reason")))
+    return arms
+
+
+def ours(settings: dict) -> dict[str, str]:
+    """What a protocol's words are here."""
+    from fastdiff.cell import build
+    from fastdiff.metrics import MetricsCard
+    from fastdiff.settings import device_name, resolved_device
+
+    metrics, device = build(MetricsCard, settings["metrics"], "metrics"), resolved_device(settings["device"])
+    held = "held-out images" if metrics.bound else "training images"
+    found = {"n": f"{settings['budget']['n']:,}", "reference": f"{held} of data={settings['data']['name']}"}
+    found |= {"extractor": metrics.extractor, "network": settings["model"]["name"], "device": device_name(device)}
+    found |= {"precision": device.precision, "uint8": "rounded", "seed": str(settings["budget"]["seed"])}
+    return found | {"score norms of": f"{settings['accelerator']['analytic']['images']:,} images"}
+
+
+def unmeasured(lines, arms: list[Arm], absent: list[str]) -> list[str]:
+    """Metrics that published numbers have and no finished cell of ours."""
+    if absent:
+        return []
+    measured = [line.metric for line in lines for arm in arms if arm.found(line.metric, arms)]
+    return [
+        f"no cell has {metric}: fastdiff does not measure it under metrics={arms[0].settings['metrics']['name']}"
+        for metric in dict.fromkeys(line.metric for line in lines if line.knobs)
+        if metric not in measured
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Published tables: grids that compose, numbers that have a cell, and what is said when there is nothing to run."""
+
+import functools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import fastdiff_conf
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_module
+from safetensors.torch import save_file
+
+from fastdiff.files import ASSETS
+from fastdiff.settings import cell_of
+from fastdiff.unets import build
+from fastdiff_benchmarks import reproduce
+from fastdiff_benchmarks.published import Arm, Published, compared, protocols, published, tables
+
+ENTRY = [sys.executable, str(Path(reproduce.__file__))]
+PAPER = Path(fastdiff_conf.__file__).parent / "grid" / "paper"
+NOWHERE = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https")}  # nobody answers there
+METRICS = {"fid", "is", "sfid", "precision", "recall", "nll", "clip_score", "images_per_s", "speedup",
+           "layer_macs_per_call"}  # fmt: skip
+
+QUICK = ("analytic_table1_imagenet64_ot", "analytic_table2_cifar10_ls_y2", "deepcache_plms_coco", "deepcache_table1",
+         "deepcache_table2", "skip_tuning_imagenet64", "skip_tuning_imagenet64_39")  # fmt: skip
+TABLES = [  # composing a cell takes a tenth of a second, and some grids are alike
+    pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in tables()
+]
+
+
+@pytest.fixture(scope="module")
+def cells():
+    """cells(table, *overrides) -> the settings of its grid, no file looked at."""
+    with initialize_config_module("fastdiff_conf", version_base="1.3"):
+        yield functools.cache(
+            lambda table, *given: reproduce.settings_of_cells(f"paper/{table}", ["device=cpu", *given])
+        )
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_paper_s_grid_composes_into_the_cells_it_says_without_any_file(cells, table):
+    found = [cell_of(settings, resolve=False) for settings in cells(table)]
+    said = int(re.search(r"(\d+) cells", (PAPER / f"{table}.yaml").read_text().replace("\n# ", " ")).group(1))
+    assert len(found) == len({cell.key for cell in found}) == said
+    assert compose("config", [f"+grid=paper/{table}"]).grid == f"paper_{table}"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_published_number_with_knobs_is_of_one_cell_or_says_why_not(cells, table):
+    settings, lines = cells(table), published(table)
+    assert lines
+    for line in lines:
+        of = [line.of(each) for each in settings]
+        assert sum(of) == (1 if line.knobs and "?" not in line.knobs.values() else 0), line
+        assert sum(of) or line.note, line
+        assert line.metric in METRICS and re.match("(DeepCache|Analytic-DPM|Skip-Tuning), ", line.source)
+
+
+def test_every_table_has_a_grid_and_every_grid_a_table():
+    anchors = Path(reproduce.__file__).parent / "anchors"
+    assert sorted(path.stem for path in anchors.glob("*.csv")) == tables()
+
+
+def arm(interval: int, images_per_s: float, fid: dict | None = None, failure=None) -> Arm:
+    settings = {"sampler": {"name": "ddim"}, "accelerator": {"deepcache": {"interval": interval}}}
+    cost = {"nfe": 10, "full_calls": 10 // interval, "layer_macs": 10 * (interval == 1) * 10**9 + 5 * 10**9}
+    record = {"values": {"fid[x,n=3]": {"metric": "fid", **fid}}} if fid else None
+    return Arm(settings, cost, record, {"images_per_s": images_per_s}, failure)
+
+
+def line(interval, metric: str, value: float, protocol="n=50,000; device=RTX 2080") -> Published:
+    knobs = {} if interval is None else {"accelerator.deepcache.interval": str(interval)}
+    return Published(knobs, metric, value, "A, Table 1", protocol, "")
+
+
+def test_a_number_is_set_beside_ours_with_its_interval_and_the_difference():
+    arms = [arm(1, 2.0, {"value": 5.0, "low": 4.0, "high": 6.0}), arm(2, 3.0, {"value": 7.0})]
+    lines = [line(1, "fid", 4.16), line("2.0", "fid", 8.0), line(2, "speedup", 1.4)]
+    lines += [line(1, "layer_macs_per_call", 1e9), line(3, "fid", 1.0), line(None, "fid", 5.0), line(1, "nll", 3.0)]
+    assert [(row["value"], row["ours"], row["difference"]) for row in compared(lines, arms)] == [
+        ("4.16", "5.00 [4.00, 6.00]", "+0.84"),
+        ("8.00", "7.00", "-1.00"),
+        ("1.40", "1.50", "+0.10"),
+        ("1.00 G", "1.50 G", "+0.50 G"),
+        *((value, "-", "-") for value in ("1.00", "5.00", "3.00")),
+    ]
+
+
+def test_a_failed_cell_says_why_in_its_row():
+    (row,) = compared([line(1, "fid", 4.16)], [arm(1, 2.0, failure="image 3 is NaN")])
+    assert row["ours"] == "-" and row["note"] == "failed: image 3 is NaN"
+
+
+def test_protocols_are_said_once_for_each_that_differs():
+    lines = [line(1, "fid", 1), line(2, "is", 2), line(1, "speedup", 1, "device=RTX 2080")]
+    first, second = protocols(lines, {"n": "20", "device": "a CPU", "extractor": "x"})
+    assert first.splitlines() == ["protocol of fid, is", "  published: n=50,000; device=RTX 2080",
+                                  "  ours:      n=20; device=a CPU"]  # fmt: skip
+    assert second.endswith("ours:      device=a CPU")
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    plain = ["tracker=none", "device=cpu", "device.precision=float32", "ledger=runs"]
+    environment = os.environ | {"FASTDIFF_CACHE": str(folder / "cache"), **NOWHERE}
+    return subprocess.run([*ENTRY, *arguments, *plain], capture_output=True, text=True, cwd=folder, env=environment)
+
+
+def test_offline_it_prints_the_published_numbers_and_says_what_to_put_where(tmp_path):
+    done = run(tmp_path, "table=paper/deepcache_table2", "metrics=mnist_classifier")
+    assert done.returncode == 3, done.stderr
+    assert re.search(r"DeepCache, Table 2, N=5 +fid +5\.73 +- +-", done.stdout)
+    assert re.search(r"layer_macs_per_call +3\.01 G +3\.00 G +-0\.01 G", done.stdout)  # needs no weights
+    assert "published: n=50,000; reference=training images" in done.stdout
+    missing = [line for line in done.stderr.splitlines() if line.startswith("missing: ")]
+    assert len(missing) == 2 and all("put it at" in line and str(tmp_path / "cache") in line for line in missing)
+    assert "cifar-10-binary.tar.gz" in missing[0] and "heibox" in missing[1]
+    assert not (tmp_path / "runs" / "quality").exists()
+
+
+@pytest.fixture
+def tiny(tmp_path) -> list[str]:
+    """What puts a random little network of digits in the place of a paper's: a card of one's own, and few images."""
+    arch = dict(size=28, channels=8, multipliers=[1, 1], blocks=2, attention=[], classes=0)
+    save_file(build("native", arch).state_dict(), tmp_path / "tiny.safetensors")
+    card = dict(name="tiny", family="native", arch=arch, shape=[1, 28, 28], weights=str(tmp_path / "tiny.safetensors"))
+    (tmp_path / "my" / "model").mkdir(parents=True)
+    (tmp_path / "my" / "model" / "tiny.yaml").write_text(json.dumps(card))
+    with np.load(ASSETS / "mnist10k.npz") as digits:
+        np.savez(tmp_path / "few.npz", images=digits["images"][:100])
+    chosen = ["model=tiny", "data=npz", "data.path=few.npz", "data.size=28", "data.channels=1"]
+    return [
+        "--config-dir",
+        "my",
+        *chosen,
+        "metrics=mnist_classifier",
+        "budget.n=20",
+        "device.batch=10",
+        "sampler.steps=5",
+    ]
+
+
+def test_with_a_substitute_the_whole_path_runs_and_resumes(tmp_path, tiny):
+    done = run(tmp_path, *tiny, "table=deepcache_table2")
+    assert done.returncode == 0, done.stderr
+    assert "paper_deepcache_table2: 5 cells; 0 already measured, 5 to go" in done.stdout
+    assert re.search(r"N=2 +fid +4\.35 +\d+\.\d+ +\+\d+\.\d+", done.stdout)
+    assert re.search(r"speedup +1\.40 +\d", done.stdout)
+    assert re.search(r"Diff-Pruning +fid +5\.29 +- +- +another network", done.stdout)
+    assert "ours:      n=20; reference=training images of data=npz; extractor=mnist-classifier" in done.stdout
+    assert "sampler.steps=5; the differences compare different things" in done.stdout
+    again = run(tmp_path, *tiny, "table=deepcache_table2")
+    assert "5 already measured, 0 to go" in again.stdout
+    assert again.stdout.partition("published numbers")[2] == done.stdout.partition("published numbers")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table=paper/nosuch"], "error: table 'paper/nosuch' is not one of: paper/analytic_table1_cifar10_cs, paper/"),
+        ([], "error: table 'None' is not one of: paper/"),
+        (["table=deepcache_table2", "sampler.spacing=sqrt"], "error: spacing 'sqrt' is not one of"),
+        (["table=deepcache_table2", "nosuch=1"], "error: the settings have no knob 'nosuch'"),
+    ],
+)
+def test_a_wrong_word_gives_one_sentence(tmp_path, arguments, said):
+    done = run(tmp_path, "metrics=mnist_classifier", "model=mnist", "data=mnist10k", *arguments)
+    assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
+
+
+def test_what_is_missing_is_named_item_by_item(cells, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path))
+    for name, value in NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    found = reproduce.missing(cells("deepcache_plms_coco", "metrics=mnist_classifier"))
+    assert len(found) == 7 and all("\n" not in sentence for sentence in found)
+    assert found[0].startswith("data 'coco2017_val' is yours to give: data.path=PATH; it is to be had from https://")
+    assert any("give model.text.prompts=" in sentence for sentence in found)
+    (ldm,) = [s for s in reproduce.missing(cells("deepcache_table4", "metrics=mnist_classifier")) if "ommer" in s]
+    assert "model.ckpt" in ldm  # one file holds the network and its decoder
+    own = reproduce.missing(cells("analytic_table2_cifar10_ls_y2", "metrics=mnist_classifier", "data=mnist10k"))
+    assert own == ["weights/analytic_cifar10_ls.pth does not exist (asked for as 'weights/analytic_cifar10_ls.pth');"
+                   " check the path; it is to be had from https://github.com/baofff/Analytic-DPM"]  # fmt: skip
+
+
+def test_an_inception_network_that_is_not_there_is_missing_too(cells, tmp_path, monkeypatch):
+    for name, value in NOWHERE.items() | {("FASTDIFF_CACHE", str(tmp_path)), ("TORCH_HOME", str(tmp_path))}:
+        monkeypatch.setenv(name, value)
+    (sentence,) = reproduce.missing(cells("deepcache_table2", "data=mnist10k", "model=mnist"))
+    assert "pt_inception" in sentence and str(tmp_path) in sentence
+
+
+def test_ours_is_said_in_the_words_of_protocols(cells):
+    words = reproduce.ours(cells("deepcache_table2")[0])
+    assert words["n"] == "50,000" and words["extractor"] == "legacy_pytorch,inception-v3"
+    assert words["reference"] == "training images of data=cifar10" and words["network"] == "cifar10_ddim"
+    bound = reproduce.ours(cells("analytic_table1_imagenet64_ot")[0])
+    assert bound["reference"] == "held-out images of data=imagenet64" and bound["score norms of"] == "10,000 images"
