@@ -53,8 +53,11 @@ SAMPLERS = {
     "unipc": dict(steps=6, order=3),
     "edm_ablation": dict(steps=3, discretization="vp", noise_schedule="vp", scaling="vp", churn=3.0, churn_max=50.0),
 }
-# Every network with three samplers, and the others, which ask nothing new of a network, with one each.
-PAIRS = [(name, sampler) for name in ARCH for sampler in ("analytic_ddpm", "ddim", "heun")]
+# Every network with the sampler that asks most of it, and with two more (slow); the others, which ask nothing new of a
+# network, with one each.
+PAIRS = [(name, "analytic_ddpm") for name in ARCH] + [("edm", "heun"), ("ddim", "ddim")]
+SLOW = [(name, sampler) for name in ARCH for sampler in ("ddim", "heun") if (name, sampler) not in PAIRS]
+PAIRS += [pytest.param(*pair, marks=pytest.mark.slow) for pair in SLOW]
 PAIRS += [("native", "dpmpp_2m"), ("ddim", "unipc"), ("edm-iddpm", "euler"), ("edm-ddpmpp", "edm_ablation")]
 
 
