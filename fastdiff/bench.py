@@ -3,7 +3,6 @@
 torch and all that needs it are imported on the way, so that a cell which is already in the ledger costs no import.
 """
 
-import math
 import time
 import traceback
 from collections.abc import Callable
@@ -15,13 +14,11 @@ import numpy as np
 from .cell import BLOCK, Cell, key
 from .data import load
 from .exports import UINT8, Kept
-from .metrics import build_extractor
 from .norms import norms_note, placed, score_covariances
+from .parts import labels_of, load_denoiser, scorer_of, shared
 from .records import Ledger, provenance
-from .scoring import reference_moments, score, score_bound
+from .scoring import score, score_bound
 from .settings import device_name
-
-_shared: dict[str, object] = {}  # what cells of one process share, keyed by content
 
 
 @dataclass(frozen=True)
@@ -32,14 +29,6 @@ class Outcome:
     kind: str
     reused: bool
     record: dict
-
-
-def shared(kind: str, identity, make: Callable):
-    """make(), once a process for equal identities."""
-    name = f"{kind}:{key({'of': identity})}"
-    if name not in _shared:
-        _shared[name] = make()
-    return _shared[name]
 
 
 def speed_key(cell: Cell) -> str:
@@ -124,58 +113,6 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
     record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
-
-
-def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple:
-    """The extractor and the reference moments that generated images are scored by; both shared between cells."""
-    scorer = [cell.metrics.extractor_identity(), cell.device.name]
-    extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
-    reference = shared(
-        "reference",
-        [*scorer, cell.data.identity(), str(ledger.root)],
-        lambda: reference_moments(cell, ledger, images, extractor),
-    )
-    return extractor, reference
-
-
-def load_denoiser(cell: Cell):
-    """The cell's network with its plans; the network itself is shared between cells."""
-    import torch
-
-    from .denoise import Denoiser, load_unet
-
-    usual = shared("threads", None, torch.get_num_threads)
-    torch.set_num_threads(cell.device.threads or usual)
-    where = cell.device.name, cell.device.precision
-    unet = shared("unet", [cell.model.identity(), *where], lambda: load_unet(cell.model, *where))
-    plans = cell.skip_tuning, cell.deepcache, cell.guidance
-    if cell.model.decoder is None:
-        return Denoiser(unet, cell.model, *plans, cell.data.value_range)
-    from .latents import load_decoder
-
-    made = [cell.model.identity()["decoder"], cell.device.name]
-    decode = shared("decoder", made, lambda: load_decoder(cell.model, cell.device.name))
-    return Denoiser(unet, cell.model, *plans, (-math.inf, math.inf), decode=decode)
-
-
-def labels_of(cell: Cell, images) -> Callable | None:
-    """indices -> label i of the data, where network and data both have labels; they have to be the same ones. Of a
-    network that is told texts: indices -> contexts of prompt i."""
-    if cell.model.text is not None:
-        from .denoise import DTYPES
-        from .latents import load_prompts
-
-        where = cell.device.name, DTYPES[cell.device.precision]
-        made = [cell.model.identity()["text"], cell.device.name, cell.device.precision]
-        return shared("prompts", made, lambda: load_prompts(cell.model, *where))
-    if not cell.model.classes or images.labels is None:
-        return None
-    if images.labels.max() >= cell.model.classes:
-        raise ValueError(
-            f"data '{cell.data.name}' has labels up to {images.labels.max()}, but model '{cell.model.name}' knows"
-            f" {cell.model.classes} classes; choose data of the model's classes"
-        )
-    return images.label_of
 
 
 def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] | None) -> Callable:

@@ -115,7 +115,10 @@ def test_weights_that_came_after_the_key_was_made_are_not_scored_with(monkeypatc
     import cleanfid.features
 
     monkeypatch.setattr(clean_fid, "TORCHSCRIPT", tmp_path / "inception-2015-12-05.pt")
-    fetching = lambda *_, **__: clean_fid.TORCHSCRIPT.write_bytes(b"weights")  # noqa: E731
+
+    def fetching(*_, **__):
+        clean_fid.TORCHSCRIPT.write_bytes(b"weights")
+
     monkeypatch.setattr(cleanfid.features, "build_feature_extractor", fetching)
     with pytest.raises(ValueError, match="fetched only now: run again, so that its sha256 is part of the key"):
         build_extractor(CARD)

@@ -19,6 +19,7 @@ FLOORS = [
     {"generate", "likelihood", "metrics", "profiling"},
     {"records", "settings", "statistics", "tracking"},
     {"exports", "norms", "scoring"},
+    {"parts"},
     {"bench"},
     {"parity", "reports"},
 ]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..preconditioning import VP
 from ..spacing import karras, logsnr
+from .heun import gamma_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -156,10 +157,6 @@ class EDMAblation:
     def calls(self, denoiser) -> int:
         return self.asked
 
-    def _gamma(self, sigma: float) -> float:
-        inside = self.churn_min <= sigma and (self.churn_max is None or sigma <= self.churn_max)
-        return min(self.churn / self.steps, math.sqrt(2) - 1) if inside else 0.0
-
     def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
         """Images x0 (B C H W). The start has std sigma s, without the data's own, as in the official code."""
         (sigma, sigma_deriv, inverse, s, s_deriv), times = self.times(denoiser)
@@ -172,7 +169,7 @@ class EDMAblation:
         x, t = noise(0), times[0]
         x = sigma(t) * s(t) * (x.double() if self.state_dtype == "float64" else x)
         for i, (t, u) in enumerate(zip(times, times[1:])):
-            if gamma := self._gamma(sigma(t)):
+            if gamma := gamma_at(self, sigma(t)):
                 raised = inverse(denoiser.rounded(sigma(t) + gamma * sigma(t)))
                 added = math.sqrt(max(sigma(raised) ** 2 - sigma(t) ** 2, 0.0))
                 x = s(raised) / s(t) * x + added * s(raised) * self.noise_scale * noise(i + 1).to(x.dtype)

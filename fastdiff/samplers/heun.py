@@ -69,10 +69,6 @@ class Heun:
     def calls(self, denoiser) -> int:
         return self.asked
 
-    def _gamma(self, t: float) -> float:
-        inside = self.churn_min <= t and (self.churn_max is None or t <= self.churn_max)
-        return min(self.churn / self.steps, math.sqrt(2) - 1) if inside else 0.0
-
     def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
         """Images x0 (B C H W)."""
         sigmas = self.sigmas(denoiser)
@@ -80,7 +76,7 @@ class Heun:
         x = noise(0)
         x = denoiser.prior_scale(sigmas[0]) * (x.double() if self.state_dtype == "float64" else x)
         for i, (t, s) in enumerate(zip(sigmas, sigmas[1:])):
-            if gamma := self._gamma(t):
+            if gamma := gamma_at(self, t):
                 raised = denoiser.rounded(t + gamma * t)
                 x = x + math.sqrt(raised**2 - t**2) * self.noise_scale * noise(i + 1).to(x.dtype)
                 t = raised
@@ -91,3 +87,9 @@ class Heun:
                 ahead = x + (s - t) * slope
             x = ahead
         return x
+
+
+def gamma_at(sampler, sigma: float) -> float:
+    """gamma of Algorithm 2, by which churn raises sigma: min(S_churn / steps, sqrt(2) - 1) inside S_min .. S_max."""
+    inside = sampler.churn_min <= sigma and (sampler.churn_max is None or sigma <= sampler.churn_max)
+    return min(sampler.churn / sampler.steps, math.sqrt(2) - 1) if inside else 0.0

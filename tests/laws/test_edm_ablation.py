@@ -5,38 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from gaussian import S2, Gaussian, ones
 
 from fastdiff.preconditioning import IDDPM, VP
 from fastdiff.samplers import EDMAblation, Euler, Heun
 from fastdiff.samplers.edm_ablation import curve, iddpm_levels
 
-S2 = 0.25
 SCHEDULES, SCALINGS = ("linear", "ve", "vp"), ("none", "vp")
-
-
-class Gaussian:
-    """The exact denoiser in EDM space; what it was called with is kept. rounded: as iDDPM networks round sigma."""
-
-    vp, levels, span = False, None, (0.002, 80.0)
-
-    def __init__(self, low=0.0, high=math.inf, rounded=lambda sigma: sigma):
-        self.sigma_min, self.sigma_max, self.calls, self.rounded = low, high, [], rounded
-
-    def prior_scale(self, sigma):
-        return sigma
-
-    def start(self, calls, cond=None, asked=None):
-        self.begun = calls, asked
-
-        def denoise(x, sigma):
-            self.calls.append((sigma, x))
-            return S2 / (S2 + sigma**2) * x
-
-        return denoise
-
-
-def ones(index):
-    return torch.ones(1, 1, 1, 1)
 
 
 def run(sampler, denoiser=None, noise=ones):

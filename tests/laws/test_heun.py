@@ -5,37 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from gaussian import S2, Gaussian, ones
 
 from fastdiff.samplers import Heun
-
-S2 = 0.25
-
-
-class Gaussian:
-    """The exact denoiser in EDM space; what it was called with is kept. rounded: as iDDPM networks round sigma."""
-
-    levels, sigma_min, sigma_max = None, 0.0, math.inf
-
-    def __init__(self, rounded=lambda sigma: sigma):
-        self.calls, self.rounded = [], rounded
-
-    def prior_scale(self, sigma):
-        return sigma
-
-    def start(self, calls, cond=None, asked=None):
-        self.begun = calls, asked
-
-        def denoise(x, sigma):
-            self.calls.append((sigma, x))
-            return S2 / (S2 + sigma**2) * x
-
-        return denoise
 
 
 def at_the_last_call(steps: int, **knobs) -> float:
     """x at sigma_min over x at sigma_max."""
     denoiser = Gaussian()
-    Heun(steps, state_dtype="float64", **knobs)(denoiser, lambda i: torch.ones(1, 1, 1, 1))
+    Heun(steps, state_dtype="float64", **knobs)(denoiser, ones)
     return float(denoiser.calls[-1][1] / denoiser.calls[0][1])
 
 
@@ -49,7 +27,7 @@ def test_heun_converges_to_the_exact_ode_solution_with_order_two():
 @pytest.mark.parametrize("steps", [1, 2, 5, 18])
 def test_a_trajectory_of_n_steps_takes_2n_minus_1_calls_and_says_so_to_the_plans(steps):
     denoiser, sampler = Gaussian(), Heun(steps)
-    sampler(denoiser, lambda i: torch.ones(1, 1, 1, 1))
+    sampler(denoiser, ones)
     assert len(denoiser.calls) == sampler.calls(denoiser) == sampler.asked == 2 * steps - 1
     assert denoiser.begun == (2 * steps - 1, 2 * steps - 1)
 
@@ -69,7 +47,7 @@ def test_ends_are_moved_into_the_networks_own_range():
 
 def test_a_network_that_rounds_sigma_is_called_at_what_it_rounds_to():
     denoiser = Gaussian(rounded=lambda sigma: round(sigma, 1) or 0.1)
-    Heun(6, churn=3.0)(denoiser, lambda i: torch.ones(1, 1, 1, 1))
+    Heun(6, churn=3.0)(denoiser, ones)
     assert all(sigma == round(sigma, 1) for sigma, _ in denoiser.calls)
 
 

@@ -5,37 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from gaussian import S2, Gaussian, ones
 
 from fastdiff.samplers import DDIM, SOLVERS, DPMpp2M, Euler, UniPC
 from fastdiff.schedules import Schedule
 
-S2 = 0.25
 ALL = [Euler, DPMpp2M, UniPC]
-
-
-class Gaussian:
-    """The exact denoiser; what it was called with is kept. rounded: as iDDPM networks round sigma."""
-
-    vp, span = False, (0.002, 80.0)
-
-    def __init__(self, levels=None, rounded=lambda sigma: sigma):
-        self.levels, self.calls, self.rounded = levels, [], rounded
-
-    def prior_scale(self, sigma):
-        return sigma
-
-    def start(self, calls, cond=None, asked=None):
-        self.begun = calls, asked
-
-        def denoise(x, sigma):
-            self.calls.append((sigma, x))
-            return S2 / (S2 + sigma**2) * x
-
-        return denoise
-
-
-def ones(index):
-    return torch.ones(1, 1, 1, 1)
 
 
 def errors(make, steps) -> np.ndarray:
@@ -76,7 +51,7 @@ def test_at_twenty_steps_a_higher_order_is_nearer():
 def test_euler_is_ddim_without_noise_or_clipping(spacing):
     trajectories = []
     for sampler in (Euler(9, spacing, "float64"), DDIM(9, spacing, clip="none", state_dtype="float64")):
-        denoiser = Gaussian(Schedule().levels())
+        denoiser = Gaussian(levels=Schedule().levels())
         out = sampler(denoiser, ones)
         trajectories.append([*denoiser.calls, (0.0, out)])
     for (sigma, x), (sigma_ddim, x_ddim) in zip(*trajectories, strict=True):
@@ -158,7 +133,7 @@ def test_a_trajectory_takes_one_call_a_step_and_no_noise_but_the_start(solver, s
 
 @pytest.mark.parametrize("solver", ALL)
 def test_a_spacing_with_more_levels_than_steps_takes_more_calls_than_asked(solver):
-    denoiser, sampler = Gaussian(Schedule().levels()), solver(15, "stride")
+    denoiser, sampler = Gaussian(levels=Schedule().levels()), solver(15, "stride")
     sampler(denoiser, ones)
     assert len(denoiser.calls) == sampler.calls(denoiser) == 16
     assert denoiser.begun == (16, 15) and sampler.asked == 15
@@ -182,7 +157,7 @@ def test_the_state_has_the_dtype_asked_for(solver, dtype):
 
 @pytest.mark.parametrize("solver", [DPMpp2M, UniPC])
 def test_levels_that_come_twice_are_refused_where_the_solver_divides_by_their_distance(solver):
-    denoiser = Gaussian(Schedule().levels())
+    denoiser = Gaussian(levels=Schedule().levels())
     with pytest.raises(ValueError) as raised:
         solver(100, "quadratic").sigmas(denoiser)
     assert str(raised.value) == (
@@ -196,7 +171,7 @@ def test_levels_that_come_twice_are_refused_where_the_solver_divides_by_their_di
 
 
 def test_euler_steps_over_levels_that_come_twice():
-    denoiser = Gaussian(Schedule().levels())
+    denoiser = Gaussian(levels=Schedule().levels())
     out = Euler(100, "quadratic")(denoiser, ones)
     assert len(denoiser.calls) == 100 and torch.isfinite(out).all()
 
@@ -224,7 +199,7 @@ def test_impossible_numbers_of_steps_are_refused(solver):
     with pytest.raises(ValueError, match="steps is 0"):
         solver(0).sigmas(Gaussian())
     with pytest.raises(ValueError, match=r"takes 1 \.\. 1000"):
-        solver(1001, "even").sigmas(Gaussian(Schedule().levels()))
+        solver(1001, "even").sigmas(Gaussian(levels=Schedule().levels()))
 
 
 def test_the_identity_is_the_solver_and_what_differs_from_its_defaults():

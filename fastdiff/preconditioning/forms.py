@@ -1,13 +1,7 @@
-"""How a trained network F becomes a denoiser:  x0 = skip(sigma) x + out(sigma) F(x / scale(sigma), noise(sigma)).
-
-Every method takes a float or a tensor of any shape and gives the like (what does not depend on sigma stays a float).
-`span` is the range of sigma that the method's own sampler covers, inside `domain`, all that the network accepts;
-`levels` are the N noise levels of a network that knows only those (ascending float64; None = continuous).
-EDM's four are Table 1 of Karras et al. 2022 (arXiv 2206.00364), with the names of its official code.
-"""
+"""The five forms of preconditioning: DDPM-style networks', and the four of Karras et al. 2022, Table 1."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from numbers import Real
 
@@ -29,8 +23,21 @@ def _nearest(levels: np.ndarray, sigma):
     return int(found) if isinstance(sigma, Real) else found.reshape(where.shape)
 
 
+class Eps:
+    """The form of a network that predicts eps of x / sqrt(1 + sigma^2), which is what a VP process makes of x."""
+
+    def skip(self, sigma):
+        return 1.0
+
+    def out(self, sigma):
+        return -sigma
+
+    def scale(self, sigma):
+        return (1 + sigma**2) ** 0.5
+
+
 @dataclass(frozen=True, eq=False)
-class Discrete:
+class Discrete(Eps):
     """DDPM-style networks, fed time_scale (n + time_shift) at level n = 1 .. N, interpolated in log sigma in between.
 
     predicts: eps, x0, or v = (eps - sigma x0) / sqrt(1 + sigma^2) (Salimans & Ho 2022). levels: (N,).
@@ -64,9 +71,6 @@ class Discrete:
         if self.predicts == "x0":
             return 1.0
         return -sigma if self.predicts == "eps" else -sigma / self.scale(sigma)
-
-    def scale(self, sigma):
-        return (1 + sigma**2) ** 0.5
 
     def noise(self, sigma):
         where = sigma if isinstance(sigma, Real) else sigma.double().cpu().numpy()
@@ -107,7 +111,7 @@ class EDM:
 
 
 @dataclass(frozen=True)
-class VP:
+class VP(Eps):
     """VPPrecond: eps of the continuous VP process, sigma(t)^2 = exp(beta_d t^2 / 2 + beta_min t) - 1, fed (M - 1) t."""
 
     beta_d: float = 19.9
@@ -131,15 +135,6 @@ class VP:
     @property
     def domain(self) -> tuple[float, float]:
         return self.sigma(self.epsilon_t), self.sigma(1)
-
-    def skip(self, sigma):
-        return 1.0
-
-    def out(self, sigma):
-        return -sigma
-
-    def scale(self, sigma):
-        return (1 + sigma**2) ** 0.5
 
     def noise(self, sigma):
         return (self.M - 1) * self.t(sigma)
@@ -176,7 +171,7 @@ class VE:
 
 
 @dataclass(frozen=True)
-class IDDPM:
+class IDDPM(Eps):
     """iDDPMPrecond: eps at M levels u_j (u_M = 0) of the cosine schedule; fed M - 1 - j of the level nearest to sigma.
 
     u_(j-1)^2 = (u_j^2 + 1) / max(alpha_bar_(j-1) / alpha_bar_j, C_1) - 1, with
@@ -218,15 +213,6 @@ class IDDPM:
     def domain(self) -> tuple[float, float]:
         return float(self.u[-2]), float(self.u[0])
 
-    def skip(self, sigma):
-        return 1.0
-
-    def out(self, sigma):
-        return -sigma
-
-    def scale(self, sigma):
-        return (1 + sigma**2) ** 0.5
-
     def noise(self, sigma):
         fed = self.M - 1 - _nearest(self.u, sigma)
         return float(fed) if isinstance(sigma, Real) else fed.to(sigma.dtype)
@@ -234,37 +220,3 @@ class IDDPM:
     def nearest(self, sigma: float) -> float:
         """The level that the network takes sigma for (round_sigma)."""
         return float(self.u[_nearest(self.u, sigma)])
-
-
-WRAPPERS = {"EDMPrecond": EDM, "VPPrecond": VP, "VEPrecond": VE, "iDDPMPrecond": IDDPM}
-NETWORKS = ("SongUNet", "DhariwalUNet")  # what these wrap (`fastdiff.unets.edm`)
-
-
-def official_name(word: str, name: str, menu) -> str:
-    """The one of `menu` that arch word `word` names: prefixes (training.networks.), case and a missing suffix (edm, vp,
-    ve, iddpm) do not count."""
-    bare = str(name).rpartition(".")[2].lower()
-    known = {official.lower(): official for official in menu}
-    if bare not in known and f"{bare}precond" not in known:
-        raise ValueError(f"{word} '{name}' is not one of: {', '.join(menu)}")
-    return known.get(bare) or known[f"{bare}precond"]
-
-
-def wrapper(name: str, arguments: dict):
-    """One of EDM's four by its official class name, with those of `arguments` (official names) that are its own."""
-    chosen = WRAPPERS[official_name("preconditioning", name, WRAPPERS)]
-    own = {f.name for f in fields(chosen)}
-    return chosen(**{word: value for word, value in arguments.items() if word in own and value is not None})
-
-
-def of_arch(arch: dict):
-    """The wrapper that the words of an `edm` arch name: `preconditioning` (or `precond`), or the pickled files'
-    `class_name`; EDMPrecond when none is named. kwargs and init_kwargs are arch's own words, one level deeper. Raises
-    ValueError when they name two, or one that does not exist."""
-    arch = {**(arch.get("kwargs") or {}), **(arch.get("init_kwargs") or {}), **arch}
-    menus = {"preconditioning": WRAPPERS, "precond": WRAPPERS, "class_name": (*NETWORKS, *WRAPPERS)}
-    given = [official_name(word, arch[word], menu) for word, menu in menus.items() if arch.get(word) is not None]
-    named = sorted(set(given) - set(NETWORKS))
-    if len(named) > 1:
-        raise ValueError(f"arch names two preconditionings, {named[0]} and {named[1]}: keep one")
-    return wrapper(named[0] if named else "EDMPrecond", arch)
