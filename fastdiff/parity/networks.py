@@ -21,7 +21,7 @@ def ddim(case: Case) -> Iterator[Check]:
         yield from trajectories.ddim(case)
         return
     unet = build("ddim", case.facts["config"], case.state)
-    yield case.check("eps", call(unet, case.inputs["x"], case.inputs["t"])[0])
+    yield case.check("eps", unet(case.inputs["x"], case.inputs["t"]))
 
 
 def adm_arch(case: Case) -> dict:
@@ -37,7 +37,7 @@ def adm(case: Case) -> Iterator[Check]:
     for output in case.outputs:  # out: at `timesteps`; out_t250: all images at 250
         if named := re.fullmatch(r"out(?:_t(\d+))?", output):
             at = timesteps if named[1] is None else torch.full_like(timesteps, float(named[1]))
-            yield case.check(output, call(unet, x, at, cond)[0])
+            yield case.check(output, unet(x, at, cond))
 
 
 def edm_arch(case: Case) -> dict:

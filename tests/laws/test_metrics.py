@@ -14,8 +14,6 @@ from fastdiff.statistics import difference, estimate, frechet_influence, incepti
 # clean-fid 0.1.35 calls sqrtm in a way that SciPy 1.18 will end; the project holds SciPy below that
 pytestmark = pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated")
 
-FEATS = ["feats_n600v500_d32", "feats_n700_d64", "feats_rankdef_n60_d96"]
-
 
 def correlated(seed: int, n: int, D: int) -> np.ndarray:
     random = np.random.default_rng(seed)
@@ -35,17 +33,6 @@ def test_features_kept_in_float16_give_clean_fids_distance_of_their_values():
     assert frechet(moments(a), moments(b)) == pytest.approx(expected, rel=1e-4)
     full = frechet(moments(correlated(0, 500, 32)), moments(correlated(1, 500, 32)))
     assert frechet(moments(a), moments(b)) == pytest.approx(full, rel=1e-4)  # and rounding them costs no more than that
-
-
-@pytest.mark.parametrize("case", FEATS)
-def test_frechet_gives_the_values_of_clean_fid_and_torch_fidelity(golden, case):
-    tensors, facts = golden("metrics", case)
-    fake, real = tensors["inputs/features_fake"].numpy(), tensors["inputs/features_real"].numpy()
-    found = frechet(moments(fake), moments(real))
-    names = [name for name in facts["values"] if name.startswith("fid")]
-    assert len(names) == 4
-    for name in names:
-        assert found == pytest.approx(facts["values"][name], rel=0, abs=facts["tolerance_abs"][f"outputs/{name}"]), name
 
 
 def test_frechet_of_known_gaussians_is_its_closed_form():
@@ -97,21 +84,9 @@ def test_inception_score_is_that_of_torchmetrics(splits):
     assert inception_score(logits.softmax(1).numpy(), order, splits) == pytest.approx(float(expected), rel=1e-10)
 
 
-@pytest.mark.parametrize("case", ["isc_n305_c20", "isc_n600_c10"])
-def test_inception_score_gives_the_values_of_torch_fidelity(golden, case):
-    tensors, facts = golden("metrics", case)
-    probabilities = tensors["inputs/probs"].numpy()
-    n = len(probabilities)
+@pytest.mark.parametrize("n", [305, 600])
+def test_the_shuffle_leaves_no_image_out(n):
     assert sorted(shuffled(n)) == list(range(n))
-    runs = {
-        "split10_given_order": (np.arange(n), 10),
-        "split10_shuffle2020": (shuffled(n), 10),
-        "split1": (np.arange(n), 1),
-    }
-    for name, (order, splits) in runs.items():
-        tolerance = facts["tolerance_abs"][f"outputs/isc_mean_{name}"]
-        found = inception_score(probabilities, order, splits)
-        assert found == pytest.approx(facts["values"][f"isc_mean_{name}"], rel=0, abs=tolerance), name
 
 
 def test_inception_score_lies_between_one_and_the_number_of_classes():

@@ -1,16 +1,15 @@
-"""UNetModel in official words and weights: parity with guided-diffusion and diffusers, and its laws."""
+"""UNetModel in official words: its laws, and parity with diffusers (with official weights: tests/parity)."""
 
 import copy
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
+from networks import ones, randomised
 
 from fastdiff.profiling import call_cost
 from fastdiff.unets import build, walk
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = dict(
     image_size=16,
     num_channels=32,
@@ -65,21 +64,6 @@ LDM4 = dict(  # configs/latent-diffusion/cin256-v2.yaml
 )
 
 
-def cases() -> list[str]:
-    return sorted(path.stem for path in (FIXTURES / "adm_unet").glob("*.json"))
-
-
-def randomised(unet, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for weight in unet.parameters():
-        weight.copy_(torch.randn(weight.shape, generator=generator) * (0.08 if weight.ndim > 1 else 0.3))
-    return unet
-
-
-def ones(unet):
-    return torch.ones(unet.rungs)
-
-
 def relative(a, b):
     return float((a - b).abs().max() / b.abs().max())
 
@@ -101,20 +85,6 @@ NETWORKS = {  # arch and a condition of two images
 @pytest.fixture(scope="module")
 def networks():
     return {name: (randomised(build("adm", arch)), cond) for name, (arch, cond) in NETWORKS.items()}
-
-
-@pytest.mark.parametrize("case", cases())
-def test_official_weights_give_the_official_output(golden, case):
-    """out_t250: the same images and labels at timestep 250."""
-    tensors, facts = golden("adm_unet", case)
-    home = golden(*facts["weights_from"].split("/"))[0] if facts.get("weights_from") else tensors
-    state = {name.removeprefix("weights/"): home[name] for name in home if name.startswith("weights/")}
-    unet = build("adm", facts["config"] | {"num_classes": facts["num_classes"]}, state)
-    x, t = tensors["inputs/x"], tensors["inputs/timesteps"]
-    y = tensors["inputs/y"].long() if "inputs/y" in tensors else None
-    for name, timesteps in (("outputs/out", t), ("outputs/out_t250", torch.full_like(t, 250))):
-        if name in tensors:
-            assert (unet(x, timesteps, y) - tensors[name]).abs().max() < facts["tolerance_abs"][name]
 
 
 LAYERS = {  # what guided-diffusion and what diffusers calls a layer

@@ -1,18 +1,16 @@
-"""The DDPM U-Net in official words and weights: parity with ermongroup/ddim, DeepCache and diffusers, and its laws."""
+"""The DDPM U-Net in official words: its laws, and parity with diffusers (with official weights: tests/parity)."""
 
 import copy
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import ones, randomised
 
 from fastdiff.profiling import call_cost
 from fastdiff.unets import build, walk
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
 SMALL = dict(ch=32, out_ch=3, ch_mult=[1, 2, 1], num_res_blocks=1, attn_resolutions=[8], in_channels=3, resolution=16)
 CIFAR = {  # configs/cifar10.yml of ermongroup/ddim, with the words that do not concern the network
     "data": {"dataset": "CIFAR10", "image_size": 32, "channels": 3, "rescaled": True, "num_workers": 4},
@@ -37,36 +35,6 @@ CIFAR = {  # configs/cifar10.yml of ermongroup/ddim, with the words that do not 
 }
 
 
-def cases(family: str, output: str) -> list[str]:
-    """Golden cases with that output and with weights, their own or another case's."""
-    found = []
-    for path in sorted((FIXTURES / family).glob("*.json")):
-        facts = json.loads(path.read_text())
-        weights = facts.get("n_weight_tensors") or facts.get("weights_from")
-        if weights and f"outputs/{output}" in facts["tensors"]:
-            found.append(path.stem)
-    return found
-
-
-def official(golden, family: str, case: str):
-    """The network of a golden case with the official weights; its tensors; how far each output may be off."""
-    tensors, facts = golden(family, case)
-    home = golden(*facts["weights_from"].split("/"))[0] if facts.get("weights_from") else tensors
-    state = {name.removeprefix("weights/"): home[name] for name in home if name.startswith("weights/")}
-    return build("ddim", facts["config"], state), tensors, facts["tolerance_abs"]
-
-
-def randomised(unet, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    for weight in unet.parameters():
-        weight.copy_(torch.randn(weight.shape, generator=generator) * (0.08 if weight.ndim > 1 else 0.3))
-    return unet
-
-
-def ones(unet):
-    return torch.ones(unet.rungs)
-
-
 @pytest.fixture(scope="module")
 def small():
     return randomised(build("ddim", SMALL))
@@ -76,27 +44,6 @@ def small():
 def inputs():
     torch.manual_seed(1)
     return torch.randn(2, 3, 16, 16), torch.tensor([3.0, 977.0]), None
-
-
-@pytest.mark.parametrize("case", cases("ddim_unet", "eps"))
-def test_official_weights_give_the_official_eps(golden, case):
-    unet, tensors, tolerance = official(golden, "ddim_unet", case)
-    eps = unet(tensors["inputs/x"], tensors["inputs/t"])
-    assert (eps - tensors["outputs/eps"]).abs().max() < tolerance["outputs/eps"]
-
-
-@pytest.mark.parametrize("case", cases("deepcache", "eps_full"))
-def test_trunks_and_shallow_calls_are_the_official_deepcache_s(golden, case):
-    """DeepCache's branch b counts from 0 and skips conv_in: its cached feature enters up(b + 1), our branch b + 2."""
-    unet, tensors, tolerance = official(golden, "deepcache", case)
-    at, later = ((tensors[f"inputs/x_{call}"], tensors[f"inputs/t_{call}"], None) for call in ("full", "quick"))
-    branches = [int(name.split("_b")[1]) for name in tensors if name.startswith("outputs/cached_feature_b")]
-    assert branches
-    for b in branches:
-        full, trunk = walk(unet, *at, ones(unet), b + 2)
-        quick, _ = walk(unet, *later, ones(unet), b + 2, trunk)
-        for found, name in ((full, "eps_full"), (trunk, f"cached_feature_b{b}"), (quick, f"eps_quick_b{b}")):
-            assert (found - tensors[f"outputs/{name}"]).abs().max() < tolerance[f"outputs/{name}"], name
 
 
 def as_diffusers(state: dict, levels: int) -> dict:

@@ -123,19 +123,6 @@ def official(golden, family, case):
     return build("edm", arch, state), given, tensors.get("inputs/class_labels"), tensors, agrees
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_official_networks_give_the_official_numbers(golden, case):
-    net, (x, sigma), labels, tensors, agrees = official(golden, "edm_unet", case)
-    coefficients = net.preconditioning
-    fed, c_noise = x / coefficients.scale(sigma[:, None, None, None]), coefficients.noise(sigma)
-    assert agrees("model_input", fed)
-    assert agrees("c_noise", c_noise)
-    assert agrees("F_x", walk(net, fed, c_noise, labels, ones(net))[0])
-    assert agrees("D_x", net(x, sigma, labels))
-    if "outputs/D_x_nolabel" in tensors:
-        assert agrees("D_x_nolabel", net(x, sigma))
-
-
 @pytest.mark.parametrize("case", TUNED)
 def test_scaled_skips_give_the_official_numbers(golden, case):
     net, (x, sigma), labels, tensors, agrees = official(golden, "skip_tuning", case)
