@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 
 from fastdiff_benchmarks.entry import entry, settings_of
 
-HEADS = f"{'eps_ms':>10} {'std error':>10} {'mse':>10} {'std error':>10}"
+HEADS = " ".join(f"{name:>10} {'+-':>8}" for name in ("eps_ms", "mse", "mse_x0"))
 
 
-def line(norm, sigma: float, estimator: str, denoiser) -> str:
-    """Both estimators with their standard errors, and the covariance that the chosen one gives."""
-    mse = ["-", "-"] if norm.mse is None else [f"{norm.mse:.6f}", f"{norm.mse_se:.2g}"]
-    cov = min(max(sigma**2 * norm.left(estimator), 0), denoiser.cov_max)
-    return f"{norm.eps_ms:>10.6f} {norm.se:>10.2g} {mse[0]:>10} {mse[1]:>10} {cov:>10.4g}"
+def line(norm, sigma: float, left: float) -> str:
+    """Both estimators with their standard errors, and the covariance of x0 before any clip."""
+    pairs = [(norm.eps_ms, norm.se), (norm.mse, norm.mse_se), (norm.mse_x0, norm.mse_x0_se)]
+    words = [f"{'-':>10} {'-':>8}" if value is None else f"{value:>10.6f} {se:>8.2g}" for value, se in pairs]
+    return f"{' '.join(words)} {sigma**2 * left:>10.4g}"
 
 
 @entry("gamma")
@@ -36,6 +36,8 @@ def main(cfg: DictConfig) -> None:
     if cfg.levels not in ("all", "steps"):
         raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")
     cell = cell_of(settings_of(cfg))
+    if not cell.analytic:
+        raise ValueError("score norms are of a variance=analytic: choose sampler=analytic_ddpm or analytic_ddim")
     images, _ = load(cell.data)
 
     def bar(of):
@@ -49,17 +51,21 @@ def main(cfg: DictConfig) -> None:
     sigmas = levels if cfg.levels == "all" else sorted(set(cell.sampler.sigmas(denoiser)[:-1]))
     norms, estimator = score_norms(cell, ledger, denoiser, images, sigmas, bar), cell.score_norms.estimator
 
+    def left(norm):
+        return norm.left(estimator, "none" if cell.sampler.clip == "none" else "x0_and_eps")
+
     print(f"{'n':>5} {'sigma':>10} {'t_full':>10} {HEADS} {'cov_x0':>10}")
     index = {sigma: n for n, sigma in enumerate(levels, start=1)}
     for sigma in sigmas if len(sigmas) <= 50 else sigmas[:: len(sigmas) // 25]:
-        print(f"{index.get(sigma, '-'):>5} {sigma:>10.5g} {'-':>10} {line(norms[sigma], sigma, estimator, denoiser)}")
+        print(f"{index.get(sigma, '-'):>5} {sigma:>10.5g} {'-':>10} {line(norms[sigma], sigma, left(norms[sigma]))}")
     shallow = [call for call in calls_of(cell, denoiser, cell.sampler.sigmas(denoiser)) if call is not None]
     for (t, t_full, _), norm in joint_norms(cell, ledger, denoiser, images, shallow, bar).items():
-        print(f"{index.get(t, '-'):>5} {t:>10.5g} {t_full:>10.5g} {line(norm, t, estimator, denoiser)}")
-    raw = [sigma**2 * norms[sigma].left(estimator) for sigma in sigmas]
+        print(f"{index.get(t, '-'):>5} {t:>10.5g} {t_full:>10.5g} {line(norm, t, left(norm))}")
+    raw = [sigma**2 * left(norms[sigma]) for sigma in sigmas]
     low, high = sum(cov <= 0 for cov in raw), sum(cov >= denoiser.cov_max for cov in raw)
     near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)
-    print(f"{len(sigmas)} levels; cov_x0 is clipped to 0 at {low} and to {denoiser.cov_max:g} at {high} of them")
+    of = "clipped to" if estimator == "eps_ms" else "no clip under mse; at or beyond the bounds"
+    print(f"{len(sigmas)} levels; cov_x0 is {of} 0 at {low} and {denoiser.cov_max:g} at {high} of them")
     print(f"at {near} of them eps_ms is within two standard errors of 1: more accelerator.analytic.images would tell")
     if cfg.export:
         export_official(norms, denoiser.levels, Path(cfg.export))

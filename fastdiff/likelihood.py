@@ -8,8 +8,12 @@ With q the forward process of Bao et al. 2022, eq. 2 (any eta > 0) and p the sam
     decoder  -log of the mass that N(x0_net, v) has in the pixel's bin; v = lam2(1 | 2) / (1 + sigma_1^2) where the last
              call is at level 1, whatever the sampler's variance, else bbar of its level
 
-x0_net is clipped to the data's range. One noise per term and image. lam2, keep, var are those of the sampler
-(`fastdiff.samplers.ddim`), without sigma2_clip: that is for pictures. The conventions are the official code's.
+x0_net is clipped to the data's range. lam2, keep, var are those of the sampler (`fastdiff.samplers.ddim`), without
+sigma2_clip: that is for pictures. One noise per term and image. The conventions are the official code's.
+
+Under DeepCache p(x_s | x_t) is p(x_s | x_t, x_full), a chain that remembers the input of its last full call. Given x0,
+q is Markov from the noisiest level down, so that q(x_s | x_t, x_full, x0) = q(x_s | x_t, x0): every term stays as it
+is, with x_t and x_full of one chain of q. Then noise is not one per term, but a chain itself (`chained`).
 """
 
 import math
@@ -19,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .gamma import ScoreNorms, as_inputs
+from .gamma import ScoreNorms, as_inputs, kept
 from .gamma.estimate import drawn, means
 
 TINY = 1e-12  # no bin has less mass than this
@@ -50,10 +54,6 @@ def check(cell) -> None:
         raise ValueError(
             f"guidance is {cell.guidance:g}; metrics=nll is of the network's own distribution: use guidance=1"
         )
-    if not cell.deepcache.off:
-        raise ValueError(
-            "metrics=nll takes each term on noise of its own; a cached call depends on an earlier one: use interval=1"
-        )
     if cell.budget.n > held_out:
         raise ValueError(
             f"budget.n is {cell.budget.n}; data '{cell.data.name}' has {held_out} held-out images for metrics=nll"
@@ -63,8 +63,8 @@ def check(cell) -> None:
 def terms(denoiser, sampler, x0, noise: Callable, cond=None, cov_x0: list[float] | None = None):
     """Terms of the bound in nats, float64 (K + 1, B): the decoder, the steps by ascending noise level, the prior.
 
-    x0 float32 (B C H W) in the data's range; noise: number of the call, from the noisiest -> eps (B C H W). A step from
-    a level to itself (spacing `quadratic`) is no step and has no term.
+    x0 float32 (B C H W) in the data's range; noise: number of the call, from the noisiest -> eps (B C H W), independent
+    of each other. A step from a level to itself (spacing `quadratic`) is no step and has no term.
     """
     import torch
 
@@ -72,18 +72,35 @@ def terms(denoiser, sampler, x0, noise: Callable, cond=None, cov_x0: list[float]
     if not denoiser.vp or not math.isfinite(high):
         raise ValueError("the bound is of VP networks on pixels: this one has no known prior, or no bins")
     rows = replace(sampler, sigma2_clip=0.0).coefficients(sigmas, cov_x0, vp=True)
-    denoise, found = denoiser.start(len(rows), cond), [prior(x0, sigmas[0])]
+    denoise, found = denoiser.start(len(rows), cond, sampler.asked), [prior(x0, sigmas[0])]
+    noise = noise if denoiser.deepcache.off else chained(noise, sigmas, sampler.eta)
     for i, (keep, var) in enumerate(rows):
         t, s = sigmas[i], sigmas[i + 1]
+        gap, decoder = at_level(denoise, denoiser, x0, noise(i), t, s == 0)
         if s == t:
             continue
-        gap, decoder = at_level(denoise, denoiser, x0, noise(i), t, s == 0)
         if s == 0:
             found.append(decoder)
             break
         d, lam2 = x0[0].numel(), sampler.eta**2 * s**2 * (1 - s**2 / t**2)
         found.append(d * (lam2 / var + math.log(var / lam2) - 1) / 2 + (1 - keep / t) ** 2 * gap / (2 * var))
     return torch.stack(found[::-1])
+
+
+def chained(noise: Callable, sigmas: list[float], eta: float) -> Callable:
+    """Independent noise -> the eps of a chain of q: eps_s = r eps_t + sqrt(1 - r^2) z, r = keep / s. Call by call."""
+    eps = None
+
+    def next_eps(i: int):
+        nonlocal eps
+        if i == 0:
+            eps = noise(0)
+        else:
+            r = kept(sigmas[i - 1], sigmas[i], eta)
+            eps = r * eps + math.sqrt(1 - r**2) * noise(i)
+        return eps
+
+    return next_eps
 
 
 def at_level(denoise: Callable, denoiser, x0, z, t: float, decode: bool = True) -> tuple:

@@ -39,7 +39,9 @@ def score_covariances(cell: Cell, ledger: Ledger, denoiser, images) -> list[floa
     shallow = joint_norms(cell, ledger, denoiser, images, [call for call in calls if call is not None])
     norms = {**norms, **{(call.t, call.t_full): norm for call, norm in shallow.items()}}
     full_calls = [call is None for call in calls]
-    return covariances(norms, sigmas, full_calls, cell.score_norms.estimator, denoiser.cov_max)
+    clip = "x0_and_eps" if cell.metrics.bound else cell.sampler.clip  # the mean of a bound is of the clipped x0
+    knobs = cell.score_norms.estimator, denoiser.cov_max, clip, cell.sampler.eta
+    return covariances(norms, sigmas, full_calls, *knobs)
 
 
 def calls_of(cell: Cell, denoiser, sigmas: list[float]) -> list[Joint | None]:
@@ -76,6 +78,7 @@ def joint_norms(cell: Cell, ledger: Ledger, denoiser, images, calls: list[Joint]
         joint_identity(cell),
         calls,
         lambda missing: estimate_joint(denoiser, images, missing, cell.score_norms, cell.device.batch, progress),
+        lacking=cell.score_norms.estimator == "mse",
     )
     return {call: found[call] for call in calls}
 
@@ -97,7 +100,7 @@ def placed(cell: Cell, ledger: Ledger, denoiser, images, progress: Callable = it
 
     if cell.analytic:
         norms = score_norms(cell, ledger, denoiser, images, at, progress)
-        curves = {"eps_ms": curve([1 - norms[t].left(knobs.estimator) for t in at])}
+        curves = {"eps_ms": curve([1 - norms[t].left(knobs.estimator, "x0_and_eps") for t in at])}
     elif knobs.file is not None:
         raise ValueError("an ms_eps file knows nothing of a bound with variance small or large: use variance=analytic")
     else:
@@ -115,7 +118,7 @@ def placed(cell: Cell, ledger: Ledger, denoiser, images, progress: Callable = it
 def _kept(ledger: Ledger, identity: dict, wanted: list, find: Callable, lacking=False, kind: type = Norm) -> dict:
     """What is stored under an identity, with what is missing found and stored.
 
-    lacking: whether what a store of earlier versions does not know (mse) is missing too.
+    lacking: whether what a store of earlier versions does not know (mse, mse_x0) is missing too.
     """
     path = ledger.path("norms", key(identity))
     store = read_store(path, kind)

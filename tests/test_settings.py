@@ -169,7 +169,6 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["metrics=nll", "sampler=ddim"], "metrics=nll is infinite at eta=0"),
         (["metrics=nll", "sampler=heun"], "metrics=nll bounds a chain of Gaussian steps: use sampler=ddpm"),
         (["metrics=nll", "guidance=2"], "guidance is 2; metrics=nll is of the network's own distribution"),
-        (["metrics=nll", "accelerator.deepcache.interval=2"], "noise of its own; .* use interval=1"),
         (["metrics=nll", "budget.n=1001"], "data 'mnist10k' has 1000 held-out images"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from .curve import grid, interpolated
 from .estimate import as_inputs, estimate, estimate_joint, moments
-from .norm import Joint, Norm, Store, covariances, joints
+from .norm import Joint, Norm, Store, covariances, joints, kept
 from .settings import ESTIMATORS, ScoreNorms
 from .store import export_official, import_official, read_store, write_store
 
@@ -21,6 +21,7 @@ __all__ = [
     "import_official",
     "interpolated",
     "joints",
+    "kept",
     "moments",
     "read_store",
     "write_store",

@@ -38,13 +38,15 @@ def drawn(denoiser, images, knobs: ScoreNorms, batch: int) -> list[tuple]:
     return found
 
 
-def moments(denoise: Callable, x0, z, sigma: float):
-    """||eps||^2 / d and ||z - eps||^2 / d of each image, float64 (2 B), for the network's eps at x = x0 + sigma z."""
+def moments(denoise: Callable, x0, z, sigma: float, value_range: tuple[float, float]):
+    """The statistics of a `Norm` of each image, float64 (4 B), for what the network says at x = x0 + sigma z."""
     import torch
 
     x = x0 + sigma * z
-    eps = (x - denoise(x, sigma)) / sigma
-    return torch.stack([each.square().mean((1, 2, 3)) for each in (eps.double(), z.double() - eps.double())])
+    raw = denoise(x, sigma)
+    eps = ((x - raw) / sigma).double()
+    e, c = z.double() - eps, (raw.clamp(*value_range) - x0).double() / sigma
+    return torch.stack([(a * b).mean((1, 2, 3)) for a, b in ((eps, eps), (e, e), (c, c), (c, e))])
 
 
 def estimate(
@@ -61,7 +63,7 @@ def estimate(
     with torch.inference_mode():
         batches = [(x0, noise(0), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for sigma in progress(sorted(set(sigmas))):
-            found = [moments(denoiser.start(1, cond), x0, z, sigma) for x0, z, cond in batches]
+            found = [moments(denoiser.start(1, cond), x0, z, sigma, denoiser.value_range) for x0, z, cond in batches]
             norms[sigma] = Norm(*means(found, sigma))
     return norms
 
@@ -84,7 +86,7 @@ def estimate_joint(
             for x0, z, fresh, cond in batches:
                 denoise = denoiser.start(2, cond)
                 denoise(x0 + call.t_full * (call.r * z + math.sqrt(1 - call.r**2) * fresh), call.t_full)
-                found.append(moments(denoise, x0, z, call.t))
+                found.append(moments(denoise, x0, z, call.t, denoiser.value_range))
             norms[call] = Norm(*means(found, call.t))
     return norms
 

@@ -12,9 +12,10 @@ CACHED = ("base", "joint")
 class ScoreNorms:
     """Where score norms come from: `images` training images and noise of `seed`, or an official ms_eps `file`.
 
-    estimator: `eps_ms` (Bao et al. 2022, eq. 9) or `mse`, whose variance is KL-optimal for the mean that this network
-    gives. cached, under DeepCache: `base`, norms of the uncached network for every call, or `joint`, those of the
-    cached network for its shallow calls. levels, of spacing `dp`: how many noise levels the curve is estimated at.
+    estimator: `eps_ms` (Bao et al. 2022, eq. 9) or `mse`, whose variance is KL-optimal for the mean that the sampler
+    takes from this network. cached, under DeepCache: `base`, norms of the uncached network for every call, or `joint`,
+    those of the cached network for its shallow calls. levels, of spacing `dp`: how many noise levels the curve is
+    estimated at.
     """
 
     images: int = 256
@@ -45,5 +46,6 @@ class ScoreNorms:
         """What a cell's images depend on: whether it takes its variance from norms, caches, places steps by norms."""
         joint = analytic and cached and self.cached != "base"
         found = self.identity() | ({"cached": self.cached} if joint else {})
-        found |= {"estimator": self.estimator} if analytic and self.estimator != "eps_ms" else {}
+        # `of` tells the key from that of earlier versions, whose mse knew nothing of the sampler's clip
+        found |= {"estimator": "mse", "of": "the mean"} if analytic and self.estimator == "mse" else {}
         return found | ({"levels": self.levels} if optimal and self.file is None else {})

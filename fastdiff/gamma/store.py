@@ -14,7 +14,7 @@ def read_store(path: Path, kind: type = Norm) -> dict:
     """Stored norms; empty when there are none yet. Norms of stores that know eps_ms alone have no mse.
 
     The file has a list for each statistic of `kind`, of [sigma, mean, se], or of [t, t_full, r, mean, se] for shallow
-    calls. kind: a tuple of statistics, each followed by its standard error.
+    calls. kind: a tuple of statistics, each followed by its standard error; the later ones may be missing.
     """
     if not path.exists():
         return {}

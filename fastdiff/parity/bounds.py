@@ -43,7 +43,7 @@ def pairs(case: Case) -> Iterator[Check]:
     x0, noise, outputs = case.inputs["data"], case.inputs["noise"], case.outputs
     denoiser, d = denoiser_of(case, x0), x0[0].numel()
     levels = denoiser.levels
-    norms = [float(moments(denoiser.start(1), x0, z, t)[0].mean()) for t, z in zip(levels, noise)]
+    norms = [float(moments(denoiser.start(1), x0, z, t, denoiser.value_range)[0].mean()) for t, z in zip(levels, noise)]
     found = {"ms_eps": np.array([0.0, *norms]), "nll_last_term": np.array([float(prior(x0, levels[-1]).mean())])}
     each = [at_level(denoiser.start(1), denoiser, x0, z, t) for t, z in zip(levels, noise)]
     recon, decoder = (np.array([float(values.mean()) / d for values in part]) for part in zip(*each))

@@ -73,26 +73,34 @@ def test_an_error_of_the_network_moves_the_two_in_opposite_directions_by_its_own
         assert lower == pytest.approx(0.09, abs=0.02) and higher == pytest.approx(-0.09, abs=0.02)
 
 
-def test_the_mse_variance_is_the_second_moment_of_what_a_step_is_off_by(linear, images, S2):
-    """KL-optimal for the mean at hand: E ||x_s - mean||^2 / d over q, by drawing x_s, for a network that is wrong."""
-    denoiser, t, s, eta = linear(0.3), float(LEVELS[400]), float(LEVELS[200]), 0.6
-    norm = estimate(denoiser, images, [t], ScoreNorms(images=2048), batch=512)[t]
-    keep, var = DDIM(2, eta=eta, variance="analytic").coefficients([t, s, 0.0], [t**2 * norm.mse] * 2, vp=True)[0]
+@pytest.mark.parametrize("clip", ["none", "x0", "x0_and_eps"])
+@pytest.mark.parametrize("eta", [0.0, 0.6, 1.0])
+def test_mse_is_the_second_moment_of_what_each_sampler_s_own_step_is_off_by(linear, images, clip, eta):
+    """KL-optimal for the mean at hand, of a network so far off that clips bind: x_s is drawn, the step is taken."""
+    denoiser, sigmas = linear(0.8), [float(LEVELS[n - 1]) for n in (500, 400)] + [0.0]
+    norms = estimate(denoiser, images, sigmas[:-1], ScoreNorms(images=2048), batch=512)
+    cov_x0 = covariances(norms, sigmas, None, "mse", denoiser.cov_max, clip, eta)
+    sampler = DDIM(2, eta=eta, variance="analytic", clip=clip)
+    (keep, var), _ = sampler.coefficients(sigmas, cov_x0, vp=True)
     torch.manual_seed(0)
     x0 = torch.from_numpy(images.pixels).float() / 255 * 2 - 1
+    t, s = sigmas[:2]
     eps, z = torch.randn_like(x0), torch.randn_like(x0)
     x = x0 + t * eps
     x_s = x0 + keep * eps + eta * s * math.sqrt(1 - s**2 / t**2) * z
-    found = denoiser.start(1)(x, t)
-    assert float((x_s - found - keep * (x - found) / t).square().mean()) == pytest.approx(var, rel=0.01)
+    raw = denoiser.start(1)(x, t)
+    clipped = raw if clip == "none" else raw.clamp(-1, 1)
+    mean = clipped + keep * (x - (clipped if clip == "x0_and_eps" else raw)) / t
+    assert float((x_s - mean).square().mean()) == pytest.approx(var, rel=0.01)
 
 
-def test_covariances_of_mse_are_t2_mse_clipped_like_the_others():
-    store, sigmas = {2.0: Norm(0.9, 0.0, 0.2, 0.0), 0.5: Norm(0.9, 0.0, 0.4, 0.0)}, [2.0, 0.5, 0.0]
-    assert covariances(store, sigmas, None, "mse", math.inf) == [pytest.approx(0.8), pytest.approx(0.1)]
-    assert covariances(store, sigmas, None, "mse", 0.5) == [0.5, pytest.approx(0.1)]
-    with pytest.raises(ValueError, match="no score norm for 1 of 2 noise levels"):
-        covariances(store | {0.5: Norm(0.9, 0.0)}, sigmas, None, "mse", 1.0)
+def test_mse_is_bounded_by_nothing_and_needs_norms_that_know_the_clipped_x0():
+    sigmas, whole = [2.0, 0.5, 0.0], {t: Norm(0.9, 0.0, 0.4, 0.0, 0.3, 0.0, 0.2, 0.0) for t in (2.0, 0.5)}
+    assert covariances(whole, sigmas, None, "mse", 0.5) == pytest.approx([1.6, 0.1])
+    assert covariances(whole, sigmas, None, "mse", 0.5, "x0_and_eps", 1.0) == pytest.approx([1.2, 0.075])
+    for older in (Norm(0.9, 0.0), Norm(0.9, 0.0, 0.4, 0.0)):
+        with pytest.raises(ValueError, match="no score norm for 1 of 2 noise levels"):
+            covariances(whole | {0.5: older}, sigmas, None, "mse", 1.0)
 
 
 # --- shallow calls: the joint law of x_t and x_full ---

@@ -7,6 +7,7 @@ pixel, and the steps of any DDPM trajectory add up to what x knows of x0 at the 
 
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,9 +16,10 @@ import torch
 
 from fastdiff.data import Images
 from fastdiff.denoise import Denoiser
-from fastdiff.gamma import Norm, ScoreNorms, covariances
+from fastdiff.gamma import Norm, ScoreNorms, covariances, estimate, estimate_joint, joints
 from fastdiff.likelihood import bits, decoder_var, discretised, estimate_terms, prior, terms
 from fastdiff.noise import LIKELIHOOD, noise_of
+from fastdiff.plans import DeepCache
 from fastdiff.samplers import DDIM
 from fastdiff.samplers.optimal import bound_terms
 from fastdiff.schedules import Schedule
@@ -97,6 +99,69 @@ def test_the_steps_of_ddpm_add_up_to_the_same_whatever_the_trajectory(gaussian):
 def test_of_all_variances_the_analytic_one_has_the_lowest_bound(gaussian):
     totals = {v: bound(gaussian, DDIM(6, eta=1.0, variance=v))[0].sum(0).mean() for v in VARIANCES}
     assert totals["analytic"] < min(totals["large"], totals["small"])
+
+
+# --- under DeepCache: a chain that remembers the input of its last full call ---
+
+
+def cached_bound(denoiser, sampler, cov_x0=None, count=500):
+    x0, noise = drawn(count)
+    with torch.inference_mode():
+        return terms(denoiser, sampler, x0, noise, cov_x0=cov_x0).numpy()
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_a_cached_chain_whose_calls_are_all_full_has_the_bound_of_the_uncached_network(gaussian, eta):
+    """Its noise is a chain of q and not independent from term to term; the mean of each term is the same."""
+    sampler = DDIM(8, eta=eta)
+    plain, _ = bound(gaussian, sampler)
+    full = replace(gaussian, deepcache=DeepCache(2, protect_first=8))
+    assert not np.array_equal(plain, chain := cached_bound(full, sampler))
+    se = np.hypot(plain.std(1, ddof=1), chain.std(1, ddof=1)) / math.sqrt(plain.shape[1])
+    assert (np.abs(plain.mean(1) - chain.mean(1)) < 4.5 * se + 1e-9).all()
+    steps = chain[1:-1] - chain[1:-1].mean(1, keepdims=True)
+    neighbours = (steps[1:] * steps[:-1]).mean(1) / (steps[1:].std(1) * steps[:-1].std(1))
+    assert neighbours.max() > 0.2  # neighbouring terms share noise
+
+
+@pytest.mark.parametrize("eta", [0.4, 1.0])
+def test_terms_of_shallow_calls_are_those_of_x_t_and_x_full_of_one_chain(fake_unet, make_card, eta):
+    """A one-rung network on its trunk alone, eps = a x_full: every term in closed form."""
+    a, interval = 0.5, 3
+    unet = fake_unet(lambda x, n, cond: a * x, torch.float64)
+    sampler = DDIM(7, eta=eta)
+    sigmas = sampler.sigmas(denoiser := Denoiser(unet, make_card(classes=0), deepcache=DeepCache(interval, 1)))
+    wide = replace(denoiser, value_range=(-1e6, 1e6))  # no clip, so that the moments are those of Gaussians
+    found = cached_bound(wide, sampler, count=2000)[1:-1][::-1]
+    expected, correlation, t_full = [], 1.0, sigmas[0]
+    for i, (t, s) in enumerate(zip(sigmas, sigmas[1:-1])):
+        if i % interval == 0:
+            correlation, t_full = 1.0, t
+        # x0_net - x0 = t (eps_t - b x_full), b = a / sqrt(1 + t_full^2), <eps_t, eps_full> = correlation
+        b = a / math.sqrt(1 + t_full**2)
+        gap = t**2 * (1 - 2 * b * t_full * correlation + b**2 * (S2 + t_full**2))
+        k2 = 1 - eta**2 * (1 - s**2 / t**2)
+        lam2, keep = s**2 * (1 - k2), s * math.sqrt(k2)
+        expected.append(D * (1 - keep / t) ** 2 * gap / (2 * lam2))
+        correlation *= math.sqrt(k2)
+    assert close(found, np.array(expected))
+
+
+def test_no_variance_bounds_a_cached_chain_better_than_its_own_joint_mse(random_unet, make_card, images):
+    plan, sampler = DeepCache(3, 1), DDIM(6, eta=1.0, variance="analytic", clip="x0_and_eps")
+    denoiser, knobs = Denoiser(random_unet, make_card(classes=0), deepcache=plan), ScoreNorms(images=300)
+    sigmas = sampler.sigmas(denoiser)
+    full, calls = plan.full_calls(6), joints(sigmas[:-1], plan.full_calls(6), 1.0)
+    norms = estimate(denoiser, images, [t for t, f in zip(sigmas, full) if f], knobs, 100)
+    shallow = estimate_joint(denoiser, images, [call for call in calls if call], knobs, 100)
+    store = norms | {(call.t, call.t_full): norm for call, norm in shallow.items()}
+    joint = covariances(store, sigmas, full, "mse", 1.0, "x0_and_eps", 1.0)
+    base = covariances(estimate(denoiser, images, sigmas[:-1], knobs, 100), sigmas, None, "mse", 1.0, "x0_and_eps", 1.0)
+    own = bits(denoiser, sampler, images, 300, 0, joint, 100).sum(0)
+    others = [base, [0.7 * cov for cov in joint], [1.4 * cov for cov in joint], [0.0] * 6]
+    for cov_x0 in others:
+        worse = bits(denoiser, sampler, images, 300, 0, cov_x0, 100).sum(0) - own
+        assert worse.mean() > 3 * worse.std(ddof=1) / math.sqrt(300)
 
 
 def test_the_prior_is_the_divergence_from_the_first_level_to_pure_noise():
