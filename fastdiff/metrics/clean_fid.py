@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -63,17 +65,26 @@ def _missing(path: Path, error: OSError) -> FileNotFoundError:
     )
 
 
+def build_resize(mode: str):
+    """clean-fid's own function: uint8 (H W 3) -> float32 (299 299 3) in 0 .. 255; of `legacy_tensorflow` the identity,
+    because that network resizes within."""
+    from cleanfid.resize import build_resizer
+
+    with warnings.catch_warnings():  # for `legacy_pytorch` it would silence every warning of the process
+        return build_resizer(mode)
+
+
 class CleanFidExtractor:
     """2048 features of images resized to 299 x 299 by clean-fid's own rule of `mode`; no class probabilities.
 
     Grey images become three equal channels. Raises FileNotFoundError, saying what to put where, when the weights are
     neither there nor to be had, ValueError when they are not those of the card's sha256 (`MetricsCard.resolved`).
+    threads: how many images are resized at once; the features do not depend on it.
     """
 
-    def __init__(self, card: MetricsCard, device="cpu"):
+    def __init__(self, card: MetricsCard, device="cpu", threads: int | None = None):
         import torch
         from cleanfid.features import build_feature_extractor
-        from cleanfid.resize import build_resizer
 
         path = weights_path(card.mode)
         _whole(path)
@@ -86,17 +97,25 @@ class CleanFidExtractor:
             raise _missing(path, error) from error
         if missing and path.exists():
             raise ValueError(f"{path} has been fetched only now: run again, so that its sha256 is part of the key")
-        self.resize, self.device, self.batch = build_resizer(card.mode), torch.device(device), card.batch
+        self.resize, self.device, self.batch = build_resize(card.mode), torch.device(device), card.batch
+        self.threads = threads or os.cpu_count() or 1
 
     def __call__(self, pixels: np.ndarray) -> Features:
+        features = self.features(pixels).astype(np.float16)
+        return Features(features, np.zeros((len(features), 0), np.float32))
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 (N 2048), as the network gives them, of pixels uint8 (N C H W)."""
         import torch
 
         check_pixels(pixels)
+        if pixels.shape[1] not in (1, 3):
+            raise ValueError(f"images have {pixels.shape[1]} channels; clean-fid's Inception-v3 takes 1 or 3")
         parts = []
-        for part in np.split(pixels, range(self.batch, len(pixels), self.batch)):
-            channels_last = np.repeat(part, 3 // part.shape[1], axis=1).transpose(0, 2, 3, 1)
-            resized = np.stack([self.resize(image) for image in channels_last]).transpose(0, 3, 1, 2)
-            with torch.inference_mode():
-                parts.append(self.network(torch.from_numpy(resized).to(self.device)).half().cpu().numpy())
-        features = np.concatenate(parts)
-        return Features(features, np.zeros((len(features), 0), np.float32))
+        with ThreadPoolExecutor(self.threads) as pool, torch.inference_mode():
+            for part in np.split(pixels, range(self.batch, len(pixels), self.batch)):
+                channels_last = np.repeat(part, 3 // part.shape[1], axis=1).transpose(0, 2, 3, 1)
+                resized = np.stack(list(pool.map(self.resize, channels_last))).transpose(0, 3, 1, 2)
+                resized = np.ascontiguousarray(resized, np.float32)
+                parts.append(self.network(torch.from_numpy(resized).to(self.device)).float().cpu().numpy())
+        return np.concatenate(parts)

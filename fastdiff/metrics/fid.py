@@ -4,17 +4,27 @@ d^2 = |m - m_ref|^2 + tr(S + S_ref - 2 sqrt(S S_ref)). With S_ref = L L', the tr
 of the eigenvalues of L' S L, which is symmetric: no `sqrtm`, no imaginary part, and L is computed once a reference.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
+LARGE = 512  # dimensions from which LAPACK's product of a triangle is worth its call
 
-class Moments(NamedTuple):
-    """n, mean (D) and covariance (D D, divided by n - 1) of features, float64."""
 
-    n: int
+class _Moments(NamedTuple):
+    n: int | None
     mean: np.ndarray
     cov: np.ndarray
+
+
+class Moments(_Moments):
+    """n (None where a file does not tell), mean (D) and covariance (D D, divided by n - 1) of features, float64."""
+
+    @cached_property
+    def factor(self) -> np.ndarray:
+        """L with L L' = cov, computed once: what a reference is asked for again and again."""
+        return root(self.cov)
 
 
 def moments(features: np.ndarray) -> Moments:
@@ -22,26 +32,65 @@ def moments(features: np.ndarray) -> Moments:
     features = np.asarray(features, dtype=np.float64)
     if len(features) < 2:
         raise ValueError(f"a covariance needs at least 2 images; {len(features)} was given")
-    bad = ~np.isfinite(features).all(1)
-    if bad.any():
-        raise ValueError(
-            f"the features of image {bad.argmax()} are NaN or infinite ({bad.sum()} of {len(features)} are)"
-        )
+    check_finite(features)
     return Moments(len(features), features.mean(0), np.atleast_2d(np.cov(features, rowvar=False)))
 
 
+def check_finite(features: np.ndarray, first: int = 0) -> None:
+    """Raises ValueError, naming the first bad image; image `first` is in row 0."""
+    bad = ~np.isfinite(features).all(1)
+    if bad.any():
+        raise ValueError(
+            f"the features of image {first + bad.argmax()} are NaN or infinite ({bad.sum()} of {len(features)} are)"
+        )
+
+
 def root(cov: np.ndarray) -> np.ndarray:
-    """A factor L with L L' = cov, also of a rank-deficient covariance."""
+    """A factor L (D r) with L L' = cov: Cholesky's, or, of a rank-deficient covariance, that of its r eigenvectors."""
     try:
         return np.linalg.cholesky(cov)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(cov)
-        return vectors * np.sqrt(values.clip(0))
+        kept = above_rounding(values)
+        return vectors[:, kept] * np.sqrt(values[kept])
+
+
+def above_rounding(values: np.ndarray) -> np.ndarray:
+    """Which eigenvalues of a positive matrix are more than rounding, whose roots would be 1e8 times as large."""
+    return values > max(len(values) * np.finfo(np.float64).eps * values.max(initial=0), 0)
 
 
 def frechet(arm: Moments, reference: Moments) -> float:
     """Frechet distance, in squared units of the features; the same number as clean-fid's."""
-    L = root(reference.cov)
-    roots = np.sqrt(np.linalg.eigvalsh(L.T @ arm.cov @ L).clip(0))
-    gap = arm.mean - reference.mean
-    return float(gap @ gap + np.trace(arm.cov) + np.trace(reference.cov) - 2 * roots.sum())
+    return _distance(arm.mean, np.trace(arm.cov), _eigenvalues(arm.cov, reference.factor), reference)
+
+
+def _eigenvalues(cov: np.ndarray, L: np.ndarray) -> np.ndarray:
+    """Eigenvalues of L' S L, ascending."""
+    if len(cov) < LARGE or L.shape != cov.shape or np.triu(L, 1).any():
+        return np.linalg.eigvalsh(L.T @ cov @ L)
+    from scipy.linalg import eigvalsh
+    from scipy.linalg.lapack import dsygst
+
+    product, _ = dsygst(cov, L, itype=2, lower=1)  # only the lower half, by a quarter of the multiplications
+    return eigvalsh(product, lower=True, driver="ev", overwrite_a=True, check_finite=False)
+
+
+def frechet_of(features: np.ndarray, reference: Moments) -> float:
+    """The same from features (N D) themselves. Of fewer images than dimensions the eigenvalues are those of the Gram
+    matrix X L (X L)' / (N - 1), N x N, with X the centred features: less work, and no roots of zeros."""
+    n, dimensions = features.shape
+    if n >= dimensions or n < 2:
+        return frechet(moments(features), reference)
+    x = np.asarray(features, dtype=np.float64)
+    check_finite(x)
+    mean = x.mean(0)
+    x = (x - mean) / np.sqrt(n - 1)
+    half = x @ reference.factor
+    return _distance(mean, (x * x).sum(), np.linalg.eigvalsh(half @ half.T), reference)
+
+
+def _distance(mean: np.ndarray, trace: float, values: np.ndarray, reference: Moments) -> float:
+    roots = np.sqrt(values[above_rounding(values)])
+    gap = mean - reference.mean
+    return float(gap @ gap + trace + np.trace(reference.cov) - 2 * roots.sum())

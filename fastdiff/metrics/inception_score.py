@@ -23,6 +23,11 @@ def shuffled(n: int) -> np.ndarray:
     return np.random.RandomState(2020).permutation(n)
 
 
+def split_scores(probabilities: np.ndarray, order: np.ndarray, splits: int) -> np.ndarray:
+    """exp(mean divergence) of each split (splits); the original's `std` is this array's, divided by the number."""
+    return np.array([np.exp(kl.mean()) for kl in split_divergences(probabilities, order, splits)])
+
+
 def inception_score(probabilities: np.ndarray, order: np.ndarray, splits: int) -> float:
     """Mean over splits of exp(mean divergence), between 1 and the number of classes."""
-    return float(np.mean([np.exp(kl.mean()) for kl in split_divergences(probabilities, order, splits)]))
+    return float(np.mean(split_scores(probabilities, order, splits)))

@@ -16,10 +16,8 @@ ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 ALL = [case for family in FAMILIES for case in cases(FIXTURES, family)]
 
-# Outputs that nothing here makes yet; whoever adds the code takes its line out.
-UNCOVERED = {
-    "metrics": {"isc_std", "kid", "mmd2", "prc", "prdc"},
-}  # fmt: skip
+# Outputs that nothing here makes: TensorFlow's resize is in the weights of that network, and nothing resizes to 20 x 13.
+UNCOVERED: dict[str, set[str]] = {"metrics": {"tf1_bilinear", "w20_h13"}}
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: f"{case.family}/{case.name}")

@@ -1,0 +1,172 @@
+"""Batches, processes and blocks add up exactly: the metrics as sums."""
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics import MetricCollection
+
+from fastdiff.metrics import frechet, inception_score, kid, kid_subsets, moments, prdc, shuffled
+from fastdiff.metrics.states import FID, KID, PRDC, InceptionScore
+
+N, D = 305, 12
+
+
+@pytest.fixture(scope="module")
+def features():
+    random = np.random.default_rng(0)
+    return (random.normal(size=(N, D)) @ random.normal(size=(D, D)) + 3).astype(np.float16)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    random = np.random.default_rng(1)
+    return random.normal(size=(200, D)) * 2 + 3
+
+
+@pytest.fixture(scope="module")
+def probabilities():
+    logits = 2 * np.random.default_rng(2).normal(size=(N, 7))
+    return np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+
+def parts(order=None):
+    """Blocks of unequal size, in an order of work of their own."""
+    blocks = np.split(np.arange(N), [100, 101, 250])
+    return [blocks[i] for i in (order or (2, 0, 3, 1))]
+
+
+def merged(make, feed):
+    """One metric a block, as on so many processes; then their states are added."""
+    metrics = []
+    for part in parts():
+        metric = make()
+        feed(metric, part)
+        metrics.append(metric)
+    for other in metrics[1:]:
+        metrics[0].merge_state(other)
+    return metrics[0]
+
+
+def test_fid_of_merged_blocks_is_fid_of_the_whole(features, reference):
+    real = moments(reference)
+    expected = frechet(moments(features), real)
+    found = merged(lambda: FID(real), lambda metric, part: metric.update(features[part]))
+    assert float(found.compute()) == pytest.approx(expected, rel=1e-9)
+    one = FID(real)
+    for part in parts():
+        one.update(torch.from_numpy(features[part]))
+    assert float(one.compute()) == pytest.approx(float(found.compute()), rel=1e-12)
+
+
+def test_fid_s_states_do_not_cancel_far_from_zero(reference):
+    """A spread of 1 at 1e6: sums of x x' would leave four digits of it, sums of (x - m)(x - m)' leave eleven."""
+    far = np.random.default_rng(3).normal(size=(N, D)) + 1e6
+    real = moments(reference + 1e6)
+    metric = FID(real)
+    for part in parts():
+        metric.update(far[part])
+    assert float(metric.compute()) == pytest.approx(frechet(moments(far), real), rel=1e-9)
+
+
+def test_inception_score_of_merged_blocks_is_that_of_the_whole(probabilities):
+    found = merged(lambda: InceptionScore(N, 7), lambda metric, part: metric.update(probabilities[part], part))
+    expected = inception_score(probabilities, shuffled(N), 10)
+    assert float(found.compute()) == pytest.approx(expected, rel=1e-12)
+    given = np.arange(N)[::-1]
+    metric = InceptionScore(N, 7, 4, given)
+    metric.update(probabilities, np.arange(N))
+    assert float(metric.compute()) == pytest.approx(inception_score(probabilities, given, 4), rel=1e-12)
+
+
+def test_inception_score_takes_probabilities_of_zero():
+    metric = InceptionScore(100, 10, 2)
+    metric.update(np.eye(10)[np.arange(100) % 10], np.arange(100))
+    assert 9 < float(metric.compute()) <= 10
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_kid_and_its_kin_of_merged_blocks_are_those_of_the_whole_to_the_last_digit(features, reference, dtype):
+    def feed(metric, part):
+        metric.update(features[part], part)
+
+    assert float(merged(lambda: KID(reference, N, dtype=dtype), feed).compute()) == kid(features, reference)
+    found = merged(lambda: KID(reference, N, 5, 50, 1, dtype=dtype), feed).compute()
+    assert float(found) == kid_subsets(features, reference, 5, 50, 1).mean()
+    found = merged(lambda: PRDC(reference, N, 3, dtype=dtype), feed).compute()
+    assert {name: float(value) for name, value in found.items()} == prdc(features, reference, 3)._asdict()
+
+
+def test_a_missing_or_repeated_image_is_named(features, reference, probabilities):
+    for make in (lambda: KID(reference, N), lambda: PRDC(reference, N)):
+        metric = make()
+        metric.update(features[:7], np.arange(7))
+        with pytest.raises(ValueError, match="image 7 was seen 0 times; each of the 305 is needed once"):
+            metric.compute()
+        metric.update(features[3:], np.arange(3, N))
+        with pytest.raises(ValueError, match="image 3 was seen 2 times"):
+            metric.compute()
+    score = InceptionScore(N, 7)
+    score.update(probabilities[:300], np.arange(300))
+    with pytest.raises(ValueError, match="300 images were seen of 305"):
+        score.compute()
+
+
+def test_bad_features_name_the_image_by_its_number(features, reference):
+    bad = features.copy()
+    bad[[104, 110]] = np.nan
+    stream = FID(moments(reference))
+    stream.update(bad[:100])
+    with pytest.raises(ValueError, match=r"features of image 104 are NaN or infinite \(2 of 100 are\)"):
+        stream.update(bad[100:200])
+    with pytest.raises(ValueError, match="features of image 104 are NaN or infinite"):
+        KID(reference, N).update(bad[::-1], np.arange(N)[::-1])
+
+
+def test_what_does_not_fit_is_refused(features, reference):
+    with pytest.raises(ValueError, match=r"features are \(305, 4\), the reference has 12 dimensions"):
+        FID(moments(reference)).update(features[:, :4])
+    with pytest.raises(ValueError, match="2 images need as many numbers in 0 .. 304"):
+        KID(reference, N).update(features[:2], [0, 305])
+    with pytest.raises(ValueError, match="the order is no permutation of 0 .. 2"):
+        InceptionScore(3, 7, 1, [0, 1, 1])
+    with pytest.raises(ValueError, match="at least 2 images; 0 was given"):
+        FID(moments(reference)).moments()
+
+
+def test_a_collection_without_compute_groups_keeps_metrics_apart(features, reference):
+    metrics = MetricCollection({"all": KID(reference, N), "some": KID(reference, N, 3, 50)}, compute_groups=False)
+    for part in parts():
+        metrics.update(features[part], part)
+    found = metrics.compute()
+    assert float(found["all"]) == kid(features, reference)
+    assert float(found["some"]) == kid_subsets(features, reference, 3, 50).mean()
+
+
+def test_states_survive_a_checkpoint_and_a_reset(features, reference):
+    real = moments(reference)
+    metric = FID(real)
+    metric.update(features)
+    other = FID(real)
+    other.merge_state({name: value.clone() for name, value in metric.metric_state.items()})
+    assert other.moments().n == N and (other.moments().cov == metric.moments().cov).all()
+    metric.reset()
+    metric.update(features[:50])
+    assert float(metric.compute()) == pytest.approx(frechet(moments(features[:50]), real), rel=1e-9)
+
+
+def worker(rank, path, features, reference, results):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    part = np.arange(N)[rank::2]
+    fid, kernel = FID(moments(reference)), KID(reference, N)
+    fid.update(features[part])
+    kernel.update(features[part], part)
+    results[rank] = torch.stack([fid.compute(), kernel.compute()])
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(features, reference, tmp_path):
+    results = torch.zeros(2, 2, dtype=torch.float64).share_memory_()
+    torch.multiprocessing.spawn(worker, (str(tmp_path / "meet"), features, reference, results), nprocs=2)
+    expected = [frechet(moments(features), moments(reference)), kid(features, reference)]
+    np.testing.assert_allclose(results, [expected, expected], rtol=1e-9)
