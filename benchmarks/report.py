@@ -59,10 +59,10 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     """File name -> content: the page and its pictures."""
     from fastdiff.reports import answer, figures, html
     from fastdiff.reports.rivals import compare
-    from fastdiff.reports.rows import quality_columns
+    from fastdiff.reports.rows import image_columns
 
     base = baseline(tables)
-    column = next(name for name in quality_columns(every) if base[name] == base[name])
+    column = next(name for name in image_columns(every) if base[name] == base[name])
     alike = every[(every[list(HELD)] == base[list(HELD)]).all(axis=1)].dropna(subset=[column, "images_per_s"])
     records = [ledger.read("quality", key) for key in every["key"]]
     failed = [record for keys in chosen.values() for key in keys if (record := ledger.read("failed", key))]
@@ -101,9 +101,9 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
 
 def measured(frame):
     """Which cells have the quality of generated images."""
-    from fastdiff.reports.rows import quality_columns
+    from fastdiff.reports.rows import image_columns
 
-    return frame[quality_columns(frame)].notna().any(axis=1)
+    return frame[image_columns(frame)].notna().any(axis=1)
 
 
 def baseline(tables: dict):

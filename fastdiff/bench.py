@@ -94,7 +94,8 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
     else:
         with phase("generate"):
             sample = sampling(cell, denoiser, labels, cov_x0)
-            features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress, kept.add)
+            texts = labels.texts if cell.metrics.prompted else None
+            features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress, kept.add, texts)
             kept.finish(sample, labels)
             if finished(cell, ledger):  # only images were missing
                 return ledger.read("quality", cell.key)
@@ -124,10 +125,11 @@ def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] 
     )
 
 
-def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable, keep: Callable) -> tuple:
+def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable, keep: Callable, texts=None):
     """Features (n D), probabilities (n classes), and the seconds of the full batches that had to be generated.
 
-    keep(number of the first, pixels) is given the images of every block that had to be.
+    keep(number of the first, pixels) is given the images of every block that had to be. texts: indices -> prompts, for
+    an extractor that is told them.
     """
     generation, scorer = key(cell.generation()), key(cell.metrics.extractor_identity())
     found, seconds, n = [], [], cell.budget.n
@@ -136,12 +138,13 @@ def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Ca
         block = ledger.read_block(generation, index, scorer, count)
         if block is None:
             batches = []
-            for batch in sample(np.arange(first, first + count)):
+            indices = np.arange(first, first + count)
+            for batch in sample(indices):
                 batches.append(batch)
                 progress(first + sum(len(each.pixels) for each in batches))
             pixels = np.concatenate([batch.pixels for batch in batches])
             seconds += [batch.seconds for batch in batches if len(batch.pixels) == cell.device.batch]
-            block = extractor(pixels)._asdict()
+            block = extractor(pixels, *([texts(indices)] if texts else []))._asdict()
             ledger.write_block(generation, index, scorer, **block)
             if index == 0:
                 ledger.write_samples(generation, pixels)

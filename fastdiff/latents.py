@@ -77,8 +77,12 @@ class Prompts:
         self.length, self.dtype = length, dtype
         self.nothing = self.encode([""])
 
+    def texts(self, indices: np.ndarray) -> list[str]:
+        """The prompts of those images: image i has prompt i, and after the last one comes the first again."""
+        return [self.prompts[i % len(self.prompts)] for i in indices]
+
     def __call__(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        context = self.encode([self.prompts[i % len(self.prompts)] for i in indices])
+        context = self.encode(self.texts(indices))
         return context, self.nothing.expand_as(context)
 
     @torch.inference_mode()

@@ -6,12 +6,16 @@ from .cell import Cell, key
 from .files import read_npz, write_npz
 from .likelihood import PARTS, bits
 from .metrics import Moments, frechet, inception_score, moments, shuffled
+from .metrics.clip_score import clip_score
 from .records import Ledger
 from .statistics import estimate, frechet_influence, inception_score_influence
 
 
-def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments:
-    """Moments of the training images' features, computed once for each data and extractor."""
+def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments | None:
+    """Moments of the training images' features, computed once for each data and extractor; None where prompts are the
+    reference."""
+    if cell.metrics.prompted:
+        return None
     identity = {"data": cell.data.identity(), "extractor": cell.metrics.extractor_identity()}
     path = ledger.path("reference", key(identity), ".npz")
     if path.exists():
@@ -21,9 +25,12 @@ def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments:
     return found
 
 
-def score(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Moments) -> tuple[dict, dict]:
+def score(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Moments | None) -> tuple[dict, dict]:
     """Values by protocol, each with its 95 % interval where it has one, and the influence values (n) by metric."""
-    found = [("fid", frechet(moments(features), reference), frechet_influence(features, reference))]
+    if cell.metrics.prompted:
+        found = [("clip_score", *clip_score(features))]
+    else:
+        found = [("fid", frechet(moments(features), reference), frechet_influence(features, reference))]
     if probabilities.shape[1]:
         given = probabilities, shuffled(len(probabilities)), cell.metrics.is_splits
         found.append(("is", inception_score(*given), inception_score_influence(*given)))

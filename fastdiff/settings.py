@@ -36,6 +36,9 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
         if name not in ("analytic", "deepcache", "name", "skip_tuning"):
             raise ValueError(f"accelerator has no plan '{name}'; it has: analytic, deepcache, skip_tuning")
     model, data, metrics = (build(CARDS[group], conf[group], group) for group in ("model", "data", "metrics"))
+    if metrics.prompted and model.text is None:
+        raise ValueError(f"metrics=clip_score needs a model with prompts, and '{model.name}' has none:"
+                         " model=stable_diffusion_15")  # fmt: skip
     if resolve:
         model, data, metrics = (card.resolved() for card in (model, data, metrics))
     if (data.channels, data.size, data.size) != model.image_shape:

@@ -54,6 +54,12 @@ def own_data(member: str, tmp_path: Path) -> list[str]:
         for i in range(1, 11):
             (tmp_path / f"train_data_batch_{i}.npz").write_bytes(b"likewise")
         return [f"data.path={tmp_path}", "model.shape=[3,64,64]"]
+    if member == "metrics/clip_score":  # a network that is told prompts, and a CLIP by its files' names
+        for name in ("model.safetensors", "preprocessor_config.json", "tokenizer.json"):
+            (tmp_path / name).write_bytes(b"digests are taken of these")
+        (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+        own = ["model=stable_diffusion_15", *own_data("model/stable_diffusion_15", tmp_path)]
+        return [*own, f"metrics.weights={tmp_path}"]
     if member.startswith("model/") and member != "model/mnist":  # nothing is downloaded here
         (tmp_path / "weights").write_bytes(b"nor are they loaded")
         np.savez(tmp_path / "mine.npz", images=np.zeros((30, 8, 8), np.uint8))
@@ -155,7 +161,7 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["data.size=32"], "makes images .1, 28, 28., but data 'mnist10k' has .1, 32, 32."),
         (["device.precision=float8"], "precision 'float8' is not one of: auto, bfloat16, float32"),
         (["budget.n=1"], "budget.n is 1; at least 2 images are needed"),
-        (["metrics.kind=vgg"], "metrics kind 'vgg' is not one of: classifier, clean_fid, nll"),
+        (["metrics.kind=vgg"], "metrics kind 'vgg' is not one of: classifier, clean_fid, clip, nll"),
         (["model.parameterisation=score"], "parameterisation 'score' is not one of: edm, eps, v, x0"),
         (["model.schedule.name=sigmoid"], "schedule 'sigmoid' is not one of: cosine, linear"),
         (["accelerator.analytic.estimator=npr"], "estimator 'npr' is not one of: eps_ms, mse"),

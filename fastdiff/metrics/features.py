@@ -13,7 +13,8 @@ class MetricsCard:
     """Which extractor stands behind the quality numbers.
 
     kind: `classifier` (a safetensors file with its architecture in `arch`) or `clean_fid` (clean-fid's Inception-v3 in
-    one of its modes). is_splits: splits of the Inception Score. batch: images per call of the extractor. Or `nll`: no
+    one of its modes) or `clip` (scores of images and their prompts, by a CLIP in the folder or of the hub's name
+    `weights`). is_splits: splits of the Inception Score. batch: images per call of the extractor. Or `nll`: no
     extractor and no generated images, but the variational bound on held-out images (`fastdiff.likelihood`).
     """
 
@@ -27,8 +28,8 @@ class MetricsCard:
     batch: int = 250
 
     def __post_init__(self):
-        if self.kind not in ("classifier", "clean_fid", "nll"):
-            raise ValueError(f"metrics kind '{self.kind}' is not one of: classifier, clean_fid, nll")
+        if self.kind not in ("classifier", "clean_fid", "clip", "nll"):
+            raise ValueError(f"metrics kind '{self.kind}' is not one of: classifier, clean_fid, clip, nll")
         modes = ("clean", "legacy_pytorch", "legacy_tensorflow")
         if self.kind == "clean_fid" and self.mode not in modes:
             raise ValueError(f"metrics.mode '{self.mode}' is not one of: {', '.join(modes)}")
@@ -42,6 +43,10 @@ class MetricsCard:
                 return replace(self, sha256=pinned(self))
             except FileNotFoundError:  # nothing is scored then (`CleanFidExtractor`), but a cell can be described
                 return self
+        if self.prompted:
+            from .clip_score import pinned
+
+            return replace(self, sha256=pinned(self))
         if self.weights is None or self.sha256:
             return self
         return replace(self, sha256=sha256(locate(self.weights)))
@@ -50,6 +55,11 @@ class MetricsCard:
     def bound(self) -> bool:
         """Whether the quality number is a likelihood bound: nothing is generated then."""
         return self.kind == "nll"
+
+    @property
+    def prompted(self) -> bool:
+        """Whether images are scored against their prompts, one by one: there is no reference then."""
+        return self.kind == "clip"
 
     @property
     def extractor(self) -> str:
@@ -71,11 +81,14 @@ class MetricsCard:
         """What quality values depend on."""
         if self.bound:
             return {"metric": "nll"}
+        if self.prompted:
+            return self.extractor_identity() | {"metric": "clip_score"}
         return self.extractor_identity() | {"is_splits": self.is_splits}
 
 
 class Features(NamedTuple):
-    """features float16 (N D); probabilities float32 (N classes), or (N 0) when the extractor has none."""
+    """features float16 (N D), or scores float32 (N 1) of images beside their prompts; probabilities float32
+    (N classes), or (N 0) when the extractor has none."""
 
     features: np.ndarray
     probabilities: np.ndarray
@@ -83,7 +96,7 @@ class Features(NamedTuple):
 
 class Extractor(Protocol):
     def __call__(self, pixels: np.ndarray) -> Features:
-        """pixels uint8 (N C H W), 0 .. 255."""
+        """pixels uint8 (N C H W), 0 .. 255; where the card is `prompted`, then the N prompts of the images."""
 
 
 class ClassifierExtractor:
@@ -123,6 +136,10 @@ def build_extractor(card: MetricsCard, device="cpu") -> Extractor:
         raise ValueError("metrics=nll looks at no generated images: choose metrics=mnist_classifier or clean_fid")
     if card.kind == "classifier":
         return ClassifierExtractor(card, device)
+    if card.prompted:
+        from .clip_score import ClipScoreExtractor
+
+        return ClipScoreExtractor(card, device)
     from .clean_fid import CleanFidExtractor
 
     return CleanFidExtractor(card, device)

@@ -5,10 +5,11 @@ from html import escape
 
 import pandas as pd
 
+from ..metrics.direction import sign
 from ..statistics import Estimate
 from .figures import front
 from .html import ends, number, text_table
-from .rivals import as_fast, tally
+from .rivals import as_fast, loss, tally
 from .rows import cached, plain, quality_columns
 from .words import describe, rho
 
@@ -29,22 +30,29 @@ def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[
     methods = frame[cached(frame) | (frame.apply(rho, axis=1) != "1") | (frame["variance"] == "analytic")]
     cheaper = methods[methods["macs"] < base["macs"]]  # what costs the same is faster by chance alone
     faster = cheaper[cheaper["images_per_s"] > base["images_per_s"]].sort_values("images_per_s", ascending=False)
-    kept = [line for _, line in faster.iterrows() if line["verdict"] != "worse" and not compare(line, base).low > 0]
-    winners, lowest = front(frame, column), frame.loc[frame[column].idxmin()]
+    kept = [
+        line
+        for _, line in faster.iterrows()
+        if line["verdict"] != "worse" and not loss(compare(line, base), column).low > 0
+    ]
+    low, first = sign(column) > 0, {"by": column, "ascending": sign(column) > 0}
+    winners, lowest = front(frame, column), frame.sort_values(**first).iloc[0]
     last = f"{plain(winners).sum()} of the {len(winners)} cells on the Pareto front are plain samplers."
-    last += f" The lowest value is that of {sentence(lowest, column)}. All values here are <code>{column}</code>."
+    last += f" The {'lowest' if low else 'highest'} value is that of {sentence(lowest, column)}."
+    last += f" All values here are <code>{column}</code>."
     if not kept:
-        near = [f" The nearest is {sentence(line, column)}." for _, line in faster.sort_values(column).iterrows()][:1]
+        near = [f" The nearest is {sentence(line, column)}." for _, line in faster.sort_values(**first).iterrows()][:1]
         lede = f"<strong>Nothing measured here is faster than the baseline without being worse.</strong>{''.join(near)}"
         return _paragraphs(f"{lede} The baseline is {sentence(base, column)}.", tally(frame), last)
     best = kept[0]
     gain, change = best["images_per_s"] / base["images_per_s"], compare(best, base)
-    worst = f"not told apart from it in {base['n']:,} images; the loss may be as large as {number(change.high, 1, '+')}"
-    loss = "at better quality" if change.high < 0 else worst
-    lede = f"<strong>{gain:.2f} times the speed of the baseline, {loss}</strong>: {sentence(best, column)}."
+    end = change.high if low else change.low
+    worst = f"not told apart from it in {base['n']:,} images; the loss may be as large as {number(end, 1, '+')}"
+    said = "at better quality" if loss(change, column).high < 0 else worst
+    lede = f"<strong>{gain:.2f} times the speed of the baseline, {said}</strong>: {sentence(best, column)}."
     lede += f" The baseline is {sentence(base, column)}; the paired difference is {_signed(change)}."
     rule = "It is the fastest cell with a method at work that is worse neither than the plain sampler at its own steps"
-    rivals = frame[plain(frame) & as_fast(frame, best)].sort_values(column)
+    rivals = frame[plain(frame) & as_fast(frame, best)].sort_values(**first)
     fewer = f"{_rivals(rivals, best, column, compare)} {tally(frame)}"
     return _paragraphs(lede, fewer, f"{rule} nor than the baseline. {last}")
 
@@ -56,9 +64,10 @@ def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callabl
                 " <code>python benchmarks/run.py +grid=steps</code>.")  # fmt: skip
     rival, change = rivals.iloc[0], compare(rivals.iloc[0], best)
     known = f"{sentence(rival, column)}; the paired difference to it is {_signed(change)}."
-    if change.value <= 0:
+    lost = loss(change, column)
+    if lost.value <= 0:
         return f"<strong>But fewer plain steps do as well</strong>: {known}"
-    if change.low <= 0:
+    if lost.low <= 0:
         return f"<strong>But fewer plain steps do as well, within the uncertainty</strong>: {known}"
     return f"Fewer plain steps do not match it. The best plain cell as fast is {known}"
 
@@ -66,7 +75,7 @@ def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callabl
 _RIVAL = (
     "<code>against_rival</code>, <code>rival_verdict</code>: a cached cell against fewer plain steps at equal time. Its"
     " rival is, of the plain cells of its setting with fewer steps that are as fast (at least its"
-    " <code>images_per_s</code>, or no more MACs), the one with the lowest value; the difference is cached minus rival,"
+    " <code>images_per_s</code>, or no more MACs), the one with the best value; the difference is cached minus rival,"
     " paired as in <code>change</code>, and the words are about the cached cell. The MACs count because protocol"
     " <code>quick</code> times each cell while it is generated, and a machine's speed may drift from one to the next: a"
     " plain cell with as few of them is not slower, whatever the clock said. A plain cell with more may still be taken"
@@ -87,6 +96,11 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         for name in quality_columns(frame)
     ]
     items += [f"<code>{name}</code>: inception score. Higher is better." for name in quality_columns(frame, "is")]
+    items += [
+        f"<code>{name}</code>: 100 times the cosine between the embeddings of an image and of its prompt by that CLIP,"
+        " at least 0, mean over the images. Higher is better."
+        for name in quality_columns(frame, "clip_score")
+    ]
     items += [
         f"<code>{name}</code>: the variational bound on the negative log-likelihood of held-out images, in bits per"
         " dimension. Lower is better; nothing is generated for it."

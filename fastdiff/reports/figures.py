@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ..metrics.direction import sign, words
 from ..tracking import contact_sheet
 from .labels import annotate
 from .rows import cached, plain
@@ -53,14 +54,16 @@ def render(figure: Figure, suffix: str) -> bytes:
 
 
 def front(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Cells that no other cell beats in both images_per_s and the column (lower is better), slowest first."""
-    fastest = frame.dropna(subset=[column, "images_per_s"]).sort_values(["images_per_s", column], ascending=[0, 1])
-    return fastest[fastest[column] < fastest[column].cummin().shift(fill_value=np.inf)][::-1]
+    """Cells that no other cell beats in both images_per_s and the column, slowest first."""
+    order = {"by": ["images_per_s", column], "ascending": [False, sign(column) > 0]}
+    fastest = frame.dropna(subset=[column, "images_per_s"]).sort_values(**order)
+    lost = sign(column) * fastest[column]
+    return fastest[lost < lost.cummin().shift(fill_value=np.inf)][::-1]
 
 
 @styled
 def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None) -> Figure:
-    """Quality (lower is better, 95 % whiskers) against images_per_s: one mark a cell, numbers are steps.
+    """Quality (95 % whiskers) against images_per_s: one mark a cell, numbers are steps.
 
     baseline: key of the cell to ring. Plain cells of a sampler are joined in the order of their steps. In an SVG the
     group of each mark is named cell-<key>.
@@ -179,7 +182,7 @@ def _ends(cell: pd.Series, column: str) -> tuple[float, float]:
 
 
 def _quality_axis(ax, frame: pd.DataFrame, column: str) -> None:
-    ax.set_ylabel(f"{column}  (lower is better)")
+    ax.set_ylabel(f"{column}  ({words(column)})")
     if 0 < frame[column].min() < 0.2 * frame[column].max():
         ax.set_yscale("log")
         _readable(ax.yaxis, frame[column])

@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from ..metrics.direction import sign
 from ..records import Ledger
 from ..statistics import Estimate, difference
 from .rows import SETTING, cached, main_columns, plain, same
@@ -22,6 +23,11 @@ def compare(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Es
     return difference(one[column], other[column], *psi, paired=True)
 
 
+def loss(change: Estimate, column: str) -> Estimate:
+    """A difference in a quality column as one in quality lost: above zero is worse, whichever way the metric points."""
+    return change if sign(column) > 0 else Estimate(-change.value, change.se, -change.high, -change.low)
+
+
 def change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
     """The line against the plain cell of its setting, in its first quality value."""
     base, columns = frame[plain(frame) & same(frame, line, SETTING)], _measured(line, frame)
@@ -29,7 +35,7 @@ def change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
         return _judged("change", "verdict")
     if base["key"].iloc[0] == line["key"]:
         return _judged("change", "verdict") | {"verdict": "plain"}
-    return _judged("change", "verdict", compare(ledger, columns[0], line, base.iloc[0]))
+    return _judged("change", "verdict", compare(ledger, columns[0], line, base.iloc[0]), columns[0])
 
 
 def rival(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
@@ -47,10 +53,11 @@ def rival(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
     fast = frame[fewer & as_fast(frame, line)].dropna(subset=columns[:1])
     if fast.empty:
         return nothing | {"rival_verdict": UNMATCHED}
-    best = fast.sort_values([columns[0], "images_per_s"], ascending=[True, False]).iloc[0]
+    best = fast.sort_values([columns[0], "images_per_s"], ascending=[sign(columns[0]) > 0, False]).iloc[0]
     name = "1 step" if best["steps"] == 1 else f"{best['steps']} steps"
     name += f" of {best['sampler']}" if best["sampler"] != line["sampler"] else ""  # a method can rename a sampler
-    return {"rival": name} | _judged("against_rival", "rival_verdict", compare(ledger, columns[0], line, best))
+    found = compare(ledger, columns[0], line, best)
+    return {"rival": name} | _judged("against_rival", "rival_verdict", found, columns[0])
 
 
 def as_fast(frame: pd.DataFrame, line: pd.Series) -> pd.Series:
@@ -91,10 +98,11 @@ def _measured(line: pd.Series, frame: pd.DataFrame) -> list[str]:
     return [name for name in main_columns(frame) if not pd.isna(line.get(name))]
 
 
-def _judged(name: str, verdict: str, found: Estimate | None = None) -> dict:
-    """A difference as columns, with its verdict where there is an interval: lower is better."""
+def _judged(name: str, verdict: str, found: Estimate | None = None, column: str = "") -> dict:
+    """A difference in a quality column as columns, with its verdict where there is an interval."""
     if found is None or math.isnan(found.se):
         ends = {f"{name}.low": math.nan, f"{name}.high": math.nan}
         return {name: math.nan if found is None else found.value} | ends | {verdict: None}
-    word = "better" if found.high < 0 else "worse" if found.low > 0 else "indistinguishable"
+    lost = loss(found, column)
+    word = "better" if lost.high < 0 else "worse" if lost.low > 0 else "indistinguishable"
     return {name: found.value, f"{name}.low": found.low, f"{name}.high": found.high, verdict: word}

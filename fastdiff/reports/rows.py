@@ -128,5 +128,10 @@ def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
 
 
 def main_columns(frame: pd.DataFrame) -> list[str]:
-    """Columns of the values that cells are judged by, lower is better: of generated images, and bounds."""
-    return [*quality_columns(frame), *quality_columns(frame, "nll")]
+    """Columns of the values that cells are judged by: of generated images, and bounds."""
+    return [*image_columns(frame), *quality_columns(frame, "nll")]
+
+
+def image_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of the values that generated images are judged by."""
+    return [*quality_columns(frame), *quality_columns(frame, "clip_score")]
