@@ -71,6 +71,16 @@ def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_ima
     assert table(ledger, [first.key])["images_per_s"].notna().all()  # the same trajectory's, once it was timed
 
 
+def test_a_cached_chain_has_a_bound_whose_joint_mse_is_its_own(tmp_path):
+    cached = ["metrics=nll", "sampler=analytic_ddpm", "accelerator.deepcache.interval=2", f"{NORMS}.estimator=mse"]
+    outcomes = {kind: measured(Ledger(tmp_path), *cached, f"{NORMS}.cached={kind}")[0] for kind in ("base", "joint")}
+    values = {kind: outcome.record["values"][NLL]["value"] for kind, outcome in outcomes.items()}
+    assert values["joint"] < values["base"]
+    assert all(outcome.record["cost"]["full_calls"] == 2 for outcome in outcomes.values())
+    uncached, _ = measured(Ledger(tmp_path), "metrics=nll", "sampler=analytic_ddpm", f"{NORMS}.estimator=mse")
+    assert uncached.record["values"][NLL]["value"] < values["joint"]
+
+
 def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm(ledger):
     frame = table(ledger, ledger.read("grids", "nll")["keys"])
     shown = text(frame)
