@@ -135,7 +135,8 @@ def ours(settings: dict) -> dict[str, str]:
     from fastdiff.metrics import MetricsCard
     from fastdiff.settings import device_name, resolved_device
 
-    metrics, device = build(MetricsCard, settings["metrics"], "metrics"), resolved_device(settings["device"])
+    metrics = build(MetricsCard, settings["metrics"], "metrics")
+    device = resolved_device(settings["device"], exact=metrics.bound)
     held = "held-out images" if metrics.bound else "training images"
     found = {"n": f"{settings['budget']['n']:,}", "reference": f"{held} of data={settings['data']['name']}"}
     found |= {"extractor": metrics.extractor, "network": settings["model"]["name"], "device": device_name(device)}
