@@ -52,8 +52,8 @@ class Denoiser:
         rows = getattr(self.unet, "label_rows", None)
         if self.guidance != 1 and rows is not None and rows <= self.card.classes:
             raise ValueError(
-                f"guidance is {self.guidance}, but model '{self.card.name}' knows its {rows} labels and none for"
-                ' "no label"; use guidance=1'
+                f"guidance is {self.guidance}, but model '{self.card.name}' knows its {rows} labels and was not trained"
+                ' with "no label"; use guidance=1'
             )
         if self.guidance != 1 and not self.card.classes and not getattr(self.unet, "context", None):
             raise ValueError(

@@ -13,7 +13,9 @@ from torch import Tensor
 
 Noise = Callable[[int], Tensor]  # step index -> (B C H W) standard normal; index 0 is the start
 
-SAMPLING, SCORE_NORMS, LIKELIHOOD = 0, 1, 2  # streams: what is drawn for one purpose is never met in another
+SAMPLING, SCORE_NORMS, LIKELIHOOD, LABELS = 0, 1, 2, 3  # streams: what is drawn for one purpose is never met in another
+TUNE, CONFIRM = 4, 5  # of images that a knob is tuned on, and that confirm it
+IMAGES = {"all": SAMPLING, "tune": TUNE, "confirm": CONFIRM}  # the stream of generated images, by `Budget.part`
 
 _WORD = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -52,6 +54,14 @@ def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int
         radius[1] * angle[1].sin(),
     ]
     return torch.stack(values, -1).reshape(len(indices), -1)[:, :size].float().reshape(len(indices), *shape)
+
+
+def uniform_labels(seed: int, classes: int, indices: Sequence[int]):
+    """A class 0 .. classes - 1 for each of the images `indices`, all alike likely: int64 (B), of numpy."""
+    image = torch.as_tensor(indices, dtype=torch.int64)
+    zero = torch.zeros_like(image)
+    words = philox4x32([zero, image & _WORD, image >> 32, zero], (seed & _WORD, LABELS))
+    return (words[0] * classes >> 32).numpy()
 
 
 def noise_of(seed: int, indices: Sequence[int], shape: tuple[int, ...], device="cpu", stream: int = SAMPLING) -> Noise:

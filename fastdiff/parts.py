@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 from .cell import Cell, key
 from .metrics import build_extractor
@@ -25,7 +26,7 @@ def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple:
     extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
     reference = shared(
         "reference",
-        [*scorer, cell.data.identity(), str(ledger.root)],
+        [*scorer, cell.data.identity(), cell.budget.part, str(ledger.root)],
         lambda: reference_moments(cell, ledger, images, extractor),
     )
     return extractor, reference
@@ -52,8 +53,9 @@ def load_denoiser(cell: Cell):
 
 
 def labels_of(cell: Cell, images) -> Callable | None:
-    """indices -> label i of the data, where network and data both have labels; they have to be the same ones. Of a
-    network that is told texts: indices -> contexts of prompt i."""
+    """indices -> labels of those images, for a network that knows labels: drawn uniformly where the data card says so,
+    else label i of the data, whose classes have to be the network's. Of a network that is told texts: indices ->
+    contexts of prompt i."""
     if cell.model.text is not None:
         from .denoise import DTYPES
         from .latents import load_prompts
@@ -61,11 +63,15 @@ def labels_of(cell: Cell, images) -> Callable | None:
         where = cell.device.name, DTYPES[cell.device.precision]
         made = [cell.model.identity()["text"], cell.device.name, cell.device.precision]
         return shared("prompts", made, lambda: load_prompts(cell.model, *where))
-    if not cell.model.classes or images.labels is None:
+    if not cell.model.classes:
         return None
-    if images.labels.max() >= cell.model.classes:
+    if images.labels is not None and images.labels.max() >= cell.model.classes:
         raise ValueError(
             f"data '{cell.data.name}' has labels up to {images.labels.max()}, but model '{cell.model.name}' knows"
             f" {cell.model.classes} classes; choose data of the model's classes"
         )
-    return images.label_of
+    if cell.data.labels == "uniform":
+        from .noise import uniform_labels
+
+        return partial(uniform_labels, cell.budget.seed, cell.model.classes)
+    return None if images.labels is None else images.label_of

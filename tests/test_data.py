@@ -9,13 +9,16 @@ import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.data import DataCard, load
+from fastdiff.cell import Budget
+from fastdiff.data import DataCard, Images, load
 from fastdiff.files import ASSETS, sha256
+from fastdiff.parts import labels_of
 
 
 def npz(path, **arrays) -> DataCard:
@@ -37,6 +40,23 @@ def test_the_embedded_digits_are_the_card_s_and_split_9000_to_1000():
 def test_label_of_image_i_is_label_i_of_the_data_and_begins_again_where_the_data_ends(tmp_path):
     images, _ = load(npz(tmp_path / "a.npz", images=np.zeros((5, 8, 8), np.uint8), labels=np.arange(5)))
     assert images.label_of(np.array([0, 4, 5, 12])).tolist() == [0, 4, 0, 2]
+
+
+def test_labels_of_generated_images_are_the_data_s_or_drawn_by_the_seed_as_the_card_says():
+    def labels(**changes):
+        data = replace(DataCard("digits", "npz", "none", 8, 1), **changes)
+        cell = SimpleNamespace(
+            model=SimpleNamespace(text=None, classes=10, name="net"), data=data, budget=Budget(seed=3)
+        )
+        return labels_of(cell, Images(np.zeros((4, 1, 8, 8), np.uint8), np.array([5, 5, 6, 6])))(np.arange(200))
+
+    assert labels().tolist() == [5, 5, 6, 6] * 50
+    assert set(labels(labels="uniform")) == set(range(10))
+    card = DataCard("digits", "npz", "none", 8, 1, sha256="1" * 64)
+    assert replace(card, labels="data").identity() == card.identity()
+    assert replace(card, labels="uniform").identity() == card.identity() | {"labels": "uniform"}
+    with pytest.raises(ValueError, match="data labels 'balanced' is not one of: data, uniform"):
+        replace(card, labels="balanced")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ class DataCard:
     cifar10_archive (the official binary one: training batches, then the test batch) or imagenet64_npz (a folder with
     the ten official training batches). path: a file, a folder, or the URL of a file (`fastdiff.downloads`). size and
     channels: what images must be, or (`folder`) are made. held_out: images at the end, never used. value_range: what
-    pixel 0 and 255 become for the network. sha256: checked when given, recorded always.
+    pixel 0 and 255 become for the network. sha256: checked when given, recorded always. labels, of generated images:
+    `data`, label i of the data for image i, or `uniform`, drawn uniformly from all classes by the seed (Karras et al.
+    2022, latent-diffusion), for sets in the order of their classes.
     """
 
     name: str
@@ -30,6 +32,7 @@ class DataCard:
     held_out: int = 0
     sha256: str | None = None
     value_range: tuple[float, float] = (-1.0, 1.0)
+    labels: str = "data"
     origin: str = field(default="", compare=False)
     licence: str = field(default="", compare=False)
 
@@ -38,6 +41,8 @@ class DataCard:
             raise ValueError(f"data kind '{self.kind}' is not one of: {', '.join(KINDS)}")
         if len(self.value_range) != 2:
             raise ValueError(f"data value_range {list(self.value_range)} needs two numbers, of pixel 0 and 255")
+        if self.labels not in ("data", "uniform"):
+            raise ValueError(f"data labels '{self.labels}' is not one of: data, uniform")
         low, high = self.value_range
         if not low < high:
             raise ValueError(f"data value_range [{low}, {high}] must ascend")
@@ -55,6 +60,7 @@ class DataCard:
     def identity(self) -> dict:
         """What pixels and labels depend on; never the path."""
         rule = {"resize": "pillow-bicubic-shorter-side-centre-crop"} if self.kind == "folder" else {}
+        rule |= {"labels": self.labels} if self.labels != "data" else {}
         kept = {"sha256": self.sha256, "size": self.size, "channels": self.channels, "held_out": self.held_out}
         return kept | {"value_range": list(self.value_range)} | rule
 

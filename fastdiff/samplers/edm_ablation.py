@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..preconditioning import VP
 from ..spacing import karras, logsnr
-from .heun import gamma_at
+from .heun import check_churn, gamma_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,7 +148,9 @@ class EDMAblation:
 
     def sigmas(self, denoiser) -> list[float]:
         chosen, times = self.times(denoiser)
-        return [*map(chosen.sigma, times[:-1]), 0.0]
+        sigmas = [*map(chosen.sigma, times[:-1])]
+        check_churn(self, sigmas, denoiser)
+        return [*sigmas, 0.0]
 
     @property
     def asked(self) -> int:

@@ -60,7 +60,14 @@ class Heun:
 
     def sigmas(self, denoiser) -> list[float]:
         low, high = max(self.sigma_min, denoiser.sigma_min), min(self.sigma_max, denoiser.sigma_max)
-        return [*map(denoiser.rounded, karras(low, high, self.steps, self.karras_rho)), 0.0]
+        if not low < high:
+            raise ValueError(
+                f"sigma_min {self.sigma_min:g} .. sigma_max {self.sigma_max:g} lies outside this network's range"
+                f" {denoiser.sigma_min:g} .. {denoiser.sigma_max:g}"
+            )
+        sigmas = [*map(denoiser.rounded, karras(low, high, self.steps, self.karras_rho))]
+        check_churn(self, sigmas, denoiser)
+        return [*sigmas, 0.0]
 
     @property
     def asked(self) -> int:
@@ -93,3 +100,15 @@ def gamma_at(sampler, sigma: float) -> float:
     """gamma of Algorithm 2, by which churn raises sigma: min(S_churn / steps, sqrt(2) - 1) inside S_min .. S_max."""
     inside = sampler.churn_min <= sigma and (sampler.churn_max is None or sigma <= sampler.churn_max)
     return min(sampler.churn / sampler.steps, math.sqrt(2) - 1) if inside else 0.0
+
+
+def check_churn(sampler, sigmas: list[float], denoiser) -> None:
+    """Raises ValueError where churn raises a level above what the network was trained on; the official code does not
+    look."""
+    for t in sigmas:
+        raised = denoiser.rounded(t * (1 + gamma_at(sampler, t)))
+        if raised > denoiser.sigma_max * (1 + 1e-9):
+            raise ValueError(
+                f"churn raises sigma {t:.6g} to {raised:.6g}, but this network's range ends at"
+                f" {denoiser.sigma_max:.6g}: give a churn_max below {denoiser.sigma_max / math.sqrt(2):.4g}"
+            )

@@ -108,7 +108,10 @@ def make(arch: dict) -> Precond:
     for word, parameter in accepted.items():
         if parameter.default is Parameter.empty and word not in words:
             raise ValueError(f"{WHOSE} lacks {word}")
-    return Precond(network(**words), preconditioning, img_channels, words.get("label_dim", 0))
+    made = Precond(network(**words), preconditioning, img_channels, words.get("label_dim", 0))
+    if not words.get("label_dropout"):
+        made.label_rows = made.label_dim  # "no label" is a row of zeros that was never trained
+    return made
 
 
 def _flat(arch: Mapping) -> dict:

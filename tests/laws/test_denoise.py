@@ -171,7 +171,13 @@ def test_guidance_is_refused_where_no_label_stands_for_none_or_labels_are_rows(m
                 channel_mult=[1], num_classes=3)  # fmt: skip
     card = make_card(family="adm", arch=arch)
     Denoiser(build("adm", arch), card)
-    with pytest.raises(ValueError, match='knows its 3 labels and none for "no label"; use guidance=1'):
+    with pytest.raises(ValueError, match='knows its 3 labels and was not trained with "no label"; use guidance=1'):
         Denoiser(build("adm", arch), card, guidance=2.0)
+    edm = dict(model_type="SongUNet", img_resolution=8, img_channels=1, label_dim=3, model_channels=32,
+               channel_mult=[1], num_blocks=1, attn_resolutions=[])  # fmt: skip
+    card = make_card(family="edm", parameterisation="edm", arch=edm)
+    with pytest.raises(ValueError, match='knows its 3 labels and was not trained with "no label"; use guidance=1'):
+        Denoiser(build("edm", edm), card, guidance=2.0)
+    Denoiser(build("edm", edm | {"label_dropout": 0.1}), card, guidance=2.0)
     with pytest.raises(ValueError, match=r"integer labels \(B\), not cond of shape \(2, 3\)"):
         Denoiser(random_unet, make_card(), guidance=2.0).start(1, torch.eye(3)[:2])

@@ -7,7 +7,7 @@ from scipy import stats
 
 from fastdiff.denoise import Denoiser
 from fastdiff.generate import generate, to_uint8
-from fastdiff.noise import SAMPLING, SCORE_NORMS, noise_of, normals, philox4x32
+from fastdiff.noise import SAMPLING, SCORE_NORMS, noise_of, normals, philox4x32, uniform_labels
 from fastdiff.samplers import preset
 
 
@@ -48,6 +48,14 @@ def test_noise_is_bitwise_equal_for_any_batch_size_order_and_subset():
     order = np.random.default_rng(0).permutation(64)
     assert torch.equal(noise_of(3, order, SHAPE)(2), whole[order])
     assert torch.equal(noise_of(3, [60, 5], SHAPE)(2), whole[[60, 5]])
+
+
+def test_drawn_labels_are_uniform_and_depend_on_seed_and_image_alone():
+    labels = uniform_labels(0, 1000, np.arange(100_000))
+    assert labels.dtype == np.int64 and labels.min() == 0 and labels.max() == 999
+    assert stats.chisquare(np.bincount(labels, minlength=1000)).pvalue > 1e-3
+    assert uniform_labels(0, 1000, [7, 70_000]).tolist() == labels[[7, 70_000]].tolist()
+    assert (uniform_labels(1, 1000, np.arange(1000)) != labels[:1000]).mean() > 0.98
 
 
 def test_steps_may_be_asked_for_in_any_order_and_again():
