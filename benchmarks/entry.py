@@ -5,11 +5,12 @@ import os
 import sys
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 
 import hydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fastdiff.settings import GROUPS
 
@@ -17,7 +18,8 @@ from fastdiff.settings import GROUPS
 def entry(config_name: str) -> Callable:
     """Decorator: a task of its settings -> a main() that reads them from conf/<config_name>.yaml and argv.
 
-    Exit code 2 and one sentence for unknown knobs, names and files, and for values that make no sense.
+    Exit code 2 and one sentence for unknown knobs, names and files, and for values that make no sense. --help prints
+    the docstring of the task's file, with its usage lines, and the groups.
     """
 
     root = str(files("fastdiff_conf") / f"{config_name}.yaml")
@@ -35,6 +37,9 @@ def entry(config_name: str) -> Callable:
         run = hydra.main(config_path="pkg://fastdiff_conf", config_name=config_name, version_base="1.3")(careful)
 
         def main():
+            if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
+                print(usage(sys.modules[task.__module__].__doc__, root))
+                return None
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
             try:
                 return run()
@@ -46,9 +51,32 @@ def entry(config_name: str) -> Callable:
     return decorate
 
 
+def usage(said: str, root: str) -> str:
+    """What a script says of itself, the groups it chooses from with their members, and where the settings are."""
+    chosen = OmegaConf.load(root).defaults
+    own = {name for each in chosen if isinstance(each, DictConfig) for name in each}
+    folders = sorted(files("fastdiff_conf").iterdir(), key=lambda path: path.name)
+    whole = "config" in chosen or root.endswith("config.yaml")  # then sweeps are offered too
+    menu = {path.name: members(path) for path in folders if path.is_dir() and (whole or path.name in own)}
+    lines = [f"  {group}: {', '.join(names)}" for group, names in menu.items() if names]
+    head = ["groups, of which group=name chooses a member (+grid=name a sweep):", *lines, ""] if lines else []
+    rest = f"--cfg job prints every setting with its value; what they mean is written in {Path(root).parent}"
+    return "\n".join([said.strip(), "", *head, rest])
+
+
+def members(group) -> list[str]:
+    """Names of the files of a group, those of its sub-folders after them: deepcache, paper/deepcache_table2."""
+    here = sorted(path.name.removesuffix(".yaml") for path in group.iterdir() if path.name.endswith(".yaml"))
+    folders = sorted((path for path in group.iterdir() if path.is_dir()), key=lambda path: path.name)
+    return here + [f"{folder.name}/{name}" for folder in folders for name in members(folder)]
+
+
 def settings_of(cfg: DictConfig) -> dict:
-    """The groups a cell is made of, as plain dicts."""
-    return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
+    """The groups a cell is made of, as plain dicts. Raises ValueError, saying what to give, where one has `???`."""
+    try:
+        return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ValueError(sentence(error)) from error
 
 
 def refuse_unknown(cfg: DictConfig, known: set[str]) -> None:
@@ -70,8 +98,20 @@ def sentence(error: Exception) -> str:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group} '{name}' is not one of: {', '.join(sorted(error.options))}"
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(cause, MissingMandatoryValue) and isinstance(cause.parent_node, DictConfig):
+        return wanting(str(cause.full_key).rpartition(".")[0], OmegaConf.to_container(cause.parent_node))
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         known = ", ".join(sorted(str(name) for name in cause.parent_node if name != "hydra"))
         where, _, name = str(cause.full_key).rpartition(".")
         return f"{where or 'the settings'} {'has' if where else 'have'} no knob '{name}'; known: {known}"
     return " ".join(str(error).split())
+
+
+def wanting(where: str, knobs: dict) -> str:
+    """What to give where knobs are ???: data 'imagenet64' needs data.path=FOLDER: <its origin>."""
+    absent = [name for name, value in knobs.items() if value == "???"]
+    place = "FILE" if knobs.get("kind") == "npz" else "FOLDER"
+    given = [f"{where and where + '.'}{name}={place if name == 'path' else name.upper()}" for name in absent]
+    whose = f"{where} '{knobs['name']}'" if where and "name" in knobs else where or "this command"
+    origin = f": {knobs['origin']}" if "path" in absent and knobs.get("origin") else ""
+    return f"{whose} needs {' '.join(given)}{origin}"

@@ -37,6 +37,11 @@ class Arm:
     speed: dict | None = None
     failure: str | None = field(default=None, compare=False)
 
+    @property
+    def uncached(self) -> bool:
+        """Whether every call is full."""
+        return bool(self.cost) and self.cost["full_calls"] == self.cost["nfe"]
+
     def found(self, metric: str, arms: list["Arm"]) -> dict | None:
         """`value` with its interval (`low`, `high`) where it has one. Costs are means over the network's calls."""
         name = metric.removesuffix("_per_call")
@@ -52,7 +57,7 @@ class Arm:
 def _uncached(arm: Arm, arms: list[Arm]) -> float | None:
     """images_per_s of the same sampler with every call full."""
     sampler = arm.settings["sampler"]
-    plain = (a for a in arms if a.settings["sampler"] == sampler and a.cost and a.cost["full_calls"] == a.cost["nfe"])
+    plain = (a for a in arms if a.settings["sampler"] == sampler and a.uncached)
     return next((a.speed["images_per_s"] for a in plain if a.speed), None)
 
 
@@ -122,11 +127,36 @@ def interval(value: dict, metric: str) -> str:
 
 
 def protocols(lines: list[Published], ours: dict[str, str]) -> list[str]:
-    """Under which protocol the numbers were published, and ours, in words: two lines for each that differs."""
+    """Under which protocol the numbers that have cells were published, and ours, in words: two lines for each that
+    differs. Our precision is always said, as papers seldom say theirs, but of counts, which do not depend on it."""
     found = []
-    for protocol in dict.fromkeys(line.protocol for line in lines if line.protocol):
-        metrics = ", ".join(dict.fromkeys(line.metric for line in lines if line.protocol == protocol))
+    for protocol in dict.fromkeys(line.protocol for line in lines if line.knobs and line.protocol):
+        metrics = ", ".join(dict.fromkeys(line.metric for line in lines if line.knobs and line.protocol == protocol))
         names = [part.partition("=")[0].strip() for part in protocol.split(";")]
+        names += ["precision"] if not {"counted", "precision"} & set(names) else []
         mine = "; ".join(f"{name}={ours[name]}" for name in names if name in ours)
         found.append(f"protocol of {metrics}\n  published: {protocol}\n  ours:      {mine or 'the same rule'}")
     return found
+
+
+def absence(lines: list[Published], arms: list[Arm], extractor: str) -> list[str]:
+    """A sentence for each metric that published numbers have and no measured cell of ours; [] if all cells failed."""
+    if not any(arm.record for arm in arms):
+        return []
+    wanted = dict.fromkeys(line.metric for line in lines if line.knobs)
+    return [
+        f"no cell has {metric}: {_reason(metric, arms, extractor)}"
+        for metric in wanted
+        if not any(arm.found(metric, arms) for arm in arms)
+    ]
+
+
+def _reason(metric: str, arms: list[Arm], extractor: str) -> str:
+    if metric.endswith("_per_call"):
+        return "the network's operations cannot be counted here"
+    if metric in ("images_per_s", "speedup") and not any(arm.speed for arm in arms):
+        return "no cell was timed"
+    if metric == "speedup":
+        plain = any(arm.uncached for arm in arms)
+        return "the uncached cell was not timed" if plain else "no cell of this grid is uncached"
+    return f"fastdiff does not measure it with extractor {extractor}"

@@ -16,13 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from fastdiff.settings import GROUPS
-from fastdiff_benchmarks.entry import entry
-from fastdiff_benchmarks.published import Arm, aligned, compared, protocols, published, tables
+from fastdiff_benchmarks.entry import entry, wanting
+from fastdiff_benchmarks.published import Arm, absence, aligned, compared, protocols, published, tables
 
 CARDS = ("data", "metrics", "model")
 # Overrides that leave the published cells as they are: where files lie, what is done with results, and the machine.
 NEUTRAL = re.compile(
-    r"(data\.path|model\.weights|model\.text\.prompts|(device|force|hydra|ledger|save_images|tracker)\b.*)="
+    r"(data\.path|model\.weights|model\.text\.prompts"
+    r"|(device(?!\.precision)|force|hydra|ledger|save_images|tracker)\b.*)="
 )
 
 
@@ -30,9 +31,11 @@ NEUTRAL = re.compile(
 def main(cfg: DictConfig) -> None:
     table = str(cfg.table or "").removeprefix("paper/")
     if table not in tables():
-        raise ValueError(f"table '{cfg.table}' is not one of: {', '.join(f'paper/{name}' for name in tables())}")
+        said = f"table '{cfg.table}' is not" if table else "give table=paper/...:"
+        raise ValueError(f"{said} one of: {', '.join(f'paper/{name}' for name in tables())}")
     given = [each for each in HydraConfig.get().overrides.task if not each.startswith("table=")]
     cells, lines = settings_of_cells(f"paper/{table}", given), published(table)
+    print(f"looking for the weights and data of paper/{table}", flush=True)
     absent = missing(cells)
     code = 3 if absent else run(f"paper/{table}")
     if code not in (0, 1, 3):
@@ -40,10 +43,11 @@ def main(cfg: DictConfig) -> None:
     arms = arms_of(cells, cfg.ledger, measured=not absent)
     print(f"\npaper/{table}: {len(lines)} published numbers, {len(cells)} cells\n")
     print(aligned(compared(lines, arms)))
-    print("\n" + "\n".join(protocols(lines, ours(arms[0].settings))))
+    print("\n" + "\n".join(protocols(lines, words := ours(arms[0].settings))))
     if changed := [each for each in given if not NEUTRAL.match(each)]:
         print(f"changed from the table's grid: {', '.join(changed)}; the differences compare different things")
-    for sentence in unmeasured(lines, arms, absent) + [f"missing: {sentence}" for sentence in absent]:
+    unmeasured = [] if absent else absence(lines, arms, words["extractor"])
+    for sentence in unmeasured + [f"missing: {sentence}" for sentence in absent]:
         print(sentence, file=sys.stderr)
     sys.exit(code)
 
@@ -66,7 +70,6 @@ def missing(cells: list[dict]) -> list[str]:
     """A sentence for each file that the cells need and that is neither there nor to be had."""
     from fastdiff.cell import build
     from fastdiff.files import locate
-    from fastdiff.metrics import build_extractor
     from fastdiff.settings import CARDS as KINDS
 
     found: list[str] = []
@@ -74,27 +77,47 @@ def missing(cells: list[dict]) -> list[str]:
     def need(attempt, origin: str = "") -> None:
         try:
             attempt()
-        except (OSError, ValueError) as error:
+        except (ModuleNotFoundError, OSError, ValueError) as error:
             sentence = " ".join(str(error).split())
             unknown = isinstance(error, FileNotFoundError) and "://" not in sentence
             found.append(sentence + (f"; it is to be had from {origin}" if origin and unknown else ""))
 
     for group in CARDS:
         for conf in distinct([cell[group] for cell in cells]):
+            if absent := [knob for knob, value in conf.items() if value == "???"]:
+                if absent != ["path"]:  # then not even a cost can be told
+                    raise ValueError(wanting(group, conf))
+                found.append(wanting(group, conf))
+                continue
             card = build(KINDS[group], conf, group)
             if group == "model":
                 for knob in card.files():
                     need(lambda card=card, knob=knob: card.fetched(knob), card.source)
-            elif group == "data" and card.path == "???":
-                found.append(f"data '{card.name}' is yours to give: data.path=PATH; it is to be had from {card.origin}")
             elif group == "data":
                 need(card.resolved, card.origin)
-            elif not card.bound:
-                need(lambda card=card: build_extractor(card.resolved()))
+            else:
+                need(lambda card=card: look_for_extractor(card))
     for file in distinct([cell["accelerator"]["analytic"].get("file") for cell in cells]):
         if file is not None:
             need(lambda file=file: locate(file))
     return list(dict.fromkeys(found))
+
+
+def look_for_extractor(card) -> None:
+    """Raises what building the extractor of a MetricsCard would for files that are not there or not those of the card.
+
+    Inception is not built: clean-fid would try its own download first, and torchvision print warnings.
+    """
+    from fastdiff.metrics import build_extractor
+
+    if card.kind == "clean_fid":
+        from fastdiff.metrics.clean_fid import pinned
+
+        pinned(card)
+    elif card.prompted:
+        card.resolved()
+    elif not card.bound:
+        build_extractor(card.resolved())
 
 
 def distinct(values: list) -> list:
@@ -139,21 +162,12 @@ def ours(settings: dict) -> dict[str, str]:
     device = resolved_device(settings["device"], exact=metrics.bound)
     held = "held-out images" if metrics.bound else "training images"
     found = {"n": f"{settings['budget']['n']:,}", "reference": f"{held} of data={settings['data']['name']}"}
+    if settings["model"].get("classes"):
+        drawn = settings["data"].get("labels") == "uniform"
+        found["labels"] = "drawn uniformly" if drawn else "those of the data"
     found |= {"extractor": metrics.extractor, "network": settings["model"]["name"], "device": device_name(device)}
     found |= {"precision": device.precision, "uint8": "rounded", "seed": str(settings["budget"]["seed"])}
     return found | {"score norms of": f"{settings['accelerator']['analytic']['images']:,} images"}
-
-
-def unmeasured(lines, arms: list[Arm], absent: list[str]) -> list[str]:
-    """Metrics that published numbers have and no finished cell of ours."""
-    if absent:
-        return []
-    measured = [line.metric for line in lines for arm in arms if arm.found(line.metric, arms)]
-    return [
-        f"no cell has {metric}: fastdiff does not measure it under metrics={arms[0].settings['metrics']['name']}"
-        for metric in dict.fromkeys(line.metric for line in lines if line.knobs)
-        if metric not in measured
-    ]
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def test_without_weights_and_network_it_says_what_to_put_where(monkeypatch, tmp_
     monkeypatch.setattr(clean_fid, "TORCHSCRIPT", tmp_path / "inception-2015-12-05.pt")
     monkeypatch.setattr(cleanfid.features, "build_feature_extractor", offline)
     with pytest.raises(
-        FileNotFoundError, match="not at .*inception-2015-12-05.pt .*fetch https://.* and put it there, or use metrics="
+        FileNotFoundError, match="not at .*inception-2015-12-05.pt .*fetch https://.* and put it there$"
     ):
         build_extractor(CARD)
 

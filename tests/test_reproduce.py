@@ -12,13 +12,16 @@ import fastdiff_conf
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 from safetensors.torch import save_file
 
 from fastdiff.files import ASSETS
 from fastdiff.settings import cell_of
 from fastdiff.unets import build
 from fastdiff_benchmarks import reproduce
-from fastdiff_benchmarks.published import Arm, Published, compared, protocols, published, tables
+from fastdiff_benchmarks.entry import sentence, settings_of
+from fastdiff_benchmarks.published import Arm, Published, absence, compared, protocols, published, tables
 
 ENTRY = [sys.executable, str(Path(reproduce.__file__))]
 PAPER = Path(fastdiff_conf.__file__).parent / "grid" / "paper"
@@ -59,6 +62,44 @@ def test_every_published_number_with_knobs_is_of_one_cell_or_says_why_not(cells,
         assert sum(of) == (1 if line.knobs and "?" not in line.knobs.values() else 0), line
         assert sum(of) or line.note, line
         assert line.metric in METRICS and re.match("(DeepCache|Analytic-DPM|Skip-Tuning), ", line.source)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_paper_s_grid_runs_in_float32_unless_the_paper_ran_in_float16(cells, table):
+    float16 = any("precision=float16" in line.protocol for line in published(table))
+    assert {each["device"]["precision"] for each in cells(table)} == {"auto" if float16 else "float32"}
+    assert {each["device"]["precision"] for each in cells(table, "device.precision=bfloat16")} == {"bfloat16"}
+
+
+@pytest.mark.parametrize("table", ["skip_tuning_imagenet64", "skip_tuning_imagenet64_39"])
+def test_edm_s_protocol_keeps_the_state_in_float64(cells, table):
+    assert {cell_of(each, resolve=False).sampler.state_dtype for each in cells(table)} == {"float64"}
+
+
+@pytest.mark.parametrize("table", tables())
+def test_a_number_of_another_network_is_said_to_be_of_its_own_network(table):
+    """And all that have cells are of one network."""
+    compared = set()
+    for line in published(table):
+        words = dict(part.strip().split("=", 1) for part in line.protocol.split(";") if part)
+        if "another network" in line.note:
+            assert words["network"] in line.source and not line.knobs, line
+            assert not {"labels", "uint8", "seed", "counted"} & set(words)
+        elif line.knobs and "network" in words:
+            compared.add(words["network"])
+    assert len(compared) == 1
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_of_speedups_has_an_uncached_cell_of_their_sampler(cells, table):
+    def interval(settings):
+        return settings["accelerator"]["deepcache"]["interval"]
+
+    wanted = [line for line in published(table) if line.knobs and line.metric == "speedup"]
+    settings = cells(table) if wanted else []
+    plain = [each["sampler"] for each in settings if interval(each) == 1]
+    assert all(each["sampler"] in plain for each in settings if any(line.of(each) for line in wanted))
+    assert any(line.of(each) for line in wanted for each in settings if interval(each) > 1) == bool(wanted)
 
 
 def test_every_table_has_a_grid_and_every_grid_a_table():
@@ -104,21 +145,63 @@ def test_protocols_are_said_once_for_each_that_differs():
     assert second.endswith("ours:      device=a CPU")
 
 
+def test_our_precision_is_said_beside_every_number_but_counts():
+    lines = [line(1, "fid", 1), line(1, "speedup", 1, "precision=not stated; device=a"), line(1, "is", 1, "counted=x")]
+    assert [said.rpartition("ours:      ")[2] for said in protocols(lines, {"n": "20", "precision": "bfloat16"})] == [
+        "n=20; precision=bfloat16", "precision=bfloat16", "the same rule"]  # fmt: skip
+
+
+def test_the_protocol_of_a_number_that_has_no_cell_is_set_beside_nothing():
+    assert protocols([line(None, "fid", 5.0)], {"n": "20"}) == []
+
+
+def test_a_metric_that_no_cell_has_is_explained_by_what_it_needs():
+    lines = [line(2, "speedup", 1.4), line(2, "sfid", 5.0), line(None, "is", 1.0), line(2, "fid", 4.0)]
+    cached, plain = arm(2, 3.0, {"value": 7.0}), arm(1, 2.0, failure="image 3 is NaN")
+    other = "no cell has sfid: fastdiff does not measure it with extractor x"
+    assert absence(lines, [cached], "x") == ["no cell has speedup: no cell of this grid is uncached", other]
+    assert absence(lines, [plain, cached], "x") == [other]
+    untimed = Arm(plain.settings, plain.cost)
+    assert absence(lines, [untimed, cached], "x") == ["no cell has speedup: the uncached cell was not timed", other]
+    assert absence(lines, [plain], "x") == []  # the rows say why
+    assert absence([line(2, "speedup", 1.4)], [Arm(cached.settings, None, cached.record)], "x") == [
+        "no cell has speedup: no cell was timed"]  # fmt: skip
+    assert absence([line(2, "layer_macs_per_call", 1)], [Arm(cached.settings, None, cached.record)], "x") == [
+        "no cell has layer_macs_per_call: the network's operations cannot be counted here"]  # fmt: skip
+
+
+def test_a_branch_that_the_network_does_not_have_has_no_cost(cells, tmp_path):
+    chosen = "model=mnist", "data=mnist10k", "metrics=mnist_classifier"
+    arms = reproduce.arms_of(list(cells("deepcache_table12", *chosen)), str(tmp_path), measured=False)
+    assert [arm.cost is None for arm in arms] == [False] * 10 + [True] * 3  # uncached, and 9 skips of 12
+    rows = compared(published("deepcache_table12"), arms)
+    ours = {row["published"][-2:].strip(): row["ours"] for row in rows if row["metric"] == "layer_macs_per_call"}
+    assert ours["9"] != "-" and ours["10"] == ours["11"] == ours["12"] == "-"
+
+
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    plain = ["tracker=none", "device=cpu", "device.precision=float32", "ledger=runs"]
-    environment = os.environ | {"FASTDIFF_CACHE": str(folder / "cache"), **NOWHERE}
+    plain = ["tracker=none", "device=cpu", "ledger=runs"]
+    environment = os.environ | {
+        "FASTDIFF_CACHE": str(folder / "cache"), "TORCH_HOME": str(folder / "torch"), **NOWHERE}  # fmt: skip
     return subprocess.run([*ENTRY, *arguments, *plain], capture_output=True, text=True, cwd=folder, env=environment)
 
 
 def test_offline_it_prints_the_published_numbers_and_says_what_to_put_where(tmp_path):
-    done = run(tmp_path, "table=paper/deepcache_table2", "metrics=mnist_classifier")
+    done = run(tmp_path, "table=paper/deepcache_table2")
     assert done.returncode == 3, done.stderr
+    assert done.stdout.startswith(
+        "looking for the weights and data of paper/deepcache_table2\n\npaper/deepcache_table2:"
+    )
     assert re.search(r"DeepCache, Table 2, N=5 +fid +5\.73 +- +-", done.stdout)
     assert re.search(r"layer_macs_per_call +3\.01 G +3\.00 G +-0\.01 G", done.stdout)  # needs no weights
     assert "published: n=50,000; reference=training images" in done.stdout
-    missing = [line for line in done.stderr.splitlines() if line.startswith("missing: ")]
-    assert len(missing) == 2 and all("put it at" in line and str(tmp_path / "cache") in line for line in missing)
-    assert "cifar-10-binary.tar.gz" in missing[0] and "heibox" in missing[1]
+    assert re.search("ours: +n=50,000; .*; precision=float32\n", done.stdout)
+    assert len(re.findall("^missing: ", done.stderr, re.M)) == done.stderr.count("\n") == 3  # no word of a library
+    data, extractor, network = done.stderr.splitlines()
+    assert all("put it at" in said and str(tmp_path / "cache") in said for said in (data, network))
+    assert "cifar-10-binary.tar.gz" in data and "heibox" in network
+    assert str(tmp_path / "torch") in extractor and extractor.endswith("on another machine and put it there")
+    assert extractor.count("https://") == 1 and str(tmp_path / "cache") not in extractor
     assert not (tmp_path / "runs" / "quality").exists()
 
 
@@ -162,7 +245,7 @@ def test_with_a_substitute_the_whole_path_runs_and_resumes(tmp_path, tiny):
     ("arguments", "said"),
     [
         (["table=paper/nosuch"], "error: table 'paper/nosuch' is not one of: paper/analytic_table1_cifar10_cs, paper/"),
-        ([], "error: table 'None' is not one of: paper/"),
+        ([], "error: give table=paper/...: one of: paper/analytic_table1_cifar10_cs, paper/"),
         (["table=deepcache_table2", "sampler.spacing=sqrt"], "error: spacing 'sqrt' is not one of"),
         (["table=deepcache_table2", "nosuch=1"], "error: the settings have no knob 'nosuch'"),
     ],
@@ -172,13 +255,44 @@ def test_a_wrong_word_gives_one_sentence(tmp_path, arguments, said):
     assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ("imagenet64", "data 'imagenet64' needs data.path=FOLDER: https://patrykchrabaszcz.github.io/Imagenet32/"),
+        ("coco2017_val", "data 'coco2017_val' needs data.path=FOLDER: https://cocodataset.org/#download"),
+        ("folder", "data 'folder' needs data.path=FOLDER data.size=SIZE"),
+        ("npz", "data 'npz' needs data.path=FILE data.size=SIZE"),
+    ],
+)
+def test_a_knob_that_is_yours_to_give_is_asked_for(cells, chosen, said):
+    config = compose("config", [f"data={chosen}"])
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        settings_of(config)
+    with pytest.raises(MissingMandatoryValue) as missed:
+        _ = config.data.path
+    assert sentence(missed.value) == said
+
+
+def test_any_other_missing_value_is_asked_for_by_its_name():
+    with pytest.raises(MissingMandatoryValue) as missed:
+        _ = OmegaConf.create({"a": {"b": "???"}, "c": "???"}).a.b
+    assert sentence(missed.value) == "a needs a.b=B"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_what_the_script_says_of_itself(tmp_path, flag):
+    done = run(tmp_path, flag)
+    assert done.returncode == 0 and done.stdout.startswith(reproduce.__doc__.strip()) and not done.stderr
+    assert "  sampler: analytic_ddim, " in done.stdout and "paper/deepcache_table2" in done.stdout
+
+
 def test_what_is_missing_is_named_item_by_item(cells, tmp_path, monkeypatch):
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path))
     for name, value in NOWHERE.items():
         monkeypatch.setenv(name, value)
     found = reproduce.missing(cells("deepcache_plms_coco", "metrics=mnist_classifier"))
     assert len(found) == 7 and all("\n" not in sentence for sentence in found)
-    assert found[0].startswith("data 'coco2017_val' is yours to give: data.path=PATH; it is to be had from https://")
+    assert found[0] == "data 'coco2017_val' needs data.path=FOLDER: https://cocodataset.org/#download"
     assert any("give model.text.prompts=" in sentence for sentence in found)
     (ldm,) = [s for s in reproduce.missing(cells("deepcache_table4", "metrics=mnist_classifier")) if "ommer" in s]
     assert "model.ckpt" in ldm  # one file holds the network and its decoder
@@ -190,13 +304,15 @@ def test_what_is_missing_is_named_item_by_item(cells, tmp_path, monkeypatch):
 def test_an_inception_network_that_is_not_there_is_missing_too(cells, tmp_path, monkeypatch):
     for name, value in NOWHERE.items() | {("FASTDIFF_CACHE", str(tmp_path)), ("TORCH_HOME", str(tmp_path))}:
         monkeypatch.setenv(name, value)
-    (sentence,) = reproduce.missing(cells("deepcache_table2", "data=mnist10k", "model=mnist"))
-    assert "pt_inception" in sentence and str(tmp_path) in sentence
+    (said,) = reproduce.missing(cells("deepcache_table2", "data=mnist10k", "model=mnist"))
+    assert "pt_inception" in said and str(tmp_path) in said
 
 
 def test_ours_is_said_in_the_words_of_protocols(cells):
     words = reproduce.ours(cells("deepcache_table2")[0])
     assert words["n"] == "50,000" and words["extractor"] == "legacy_pytorch,inception-v3"
     assert words["reference"] == "training images of data=cifar10" and words["network"] == "cifar10_ddim"
+    assert words["precision"] == "float32" and "labels" not in words
+    assert reproduce.ours(cells("deepcache_table4")[0])["labels"] == "drawn uniformly"
     bound = reproduce.ours(cells("analytic_table1_imagenet64_ot")[0])
     assert bound["reference"] == "held-out images of data=imagenet64" and bound["score norms of"] == "10,000 images"

@@ -59,9 +59,10 @@ def _whole(path: Path) -> None:
 
 
 def _missing(path: Path, error: OSError) -> FileNotFoundError:
+    reason = error.__cause__ or error  # `fetch` names a place of its own
     return FileNotFoundError(
-        f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({error}); fetch {URLS[path.name]} on"
-        " another machine and put it there, or use metrics=mnist_classifier"
+        f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({reason}); fetch {URLS[path.name]} on"
+        " another machine and put it there"
     )
 
 

@@ -36,11 +36,16 @@ def count(run) -> Cost:
 def call_cost(
     family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False
 ) -> Cost:
-    """Cost of one call on one image: full, or with a `branch` the shallow call of that branch."""
+    """Cost of one call on one image: full, or with a `branch` the shallow call of that branch.
+
+    Raises ValueError for a branch that the network does not have.
+    """
     import torch
 
     with torch.device("meta"):
         unet = build(family, arch)
+        if branch is not None and not 1 <= branch <= unet.rungs:
+            raise ValueError(f"branch is {branch}; this network's skips are 1 .. {unet.rungs}")
         x, c_noise, scales = torch.empty(1, *shape), torch.empty(1), torch.ones(unet.rungs)
         cond = torch.zeros(1, dtype=torch.int64) if labels else None
         if context := getattr(unet, "context", None):  # (L, D) of a network that is told texts

@@ -71,6 +71,12 @@ def test_a_deeper_branch_costs_more_and_the_deepest_less_than_a_full_call_by_the
     assert costs[-1] + bottleneck == cost()
 
 
+@pytest.mark.parametrize("branch", [0, 7])
+def test_a_branch_that_the_network_does_not_have_costs_nothing_that_could_be_told(cost, branch):
+    with pytest.raises(ValueError, match=f"branch is {branch}; this network's skips are 1 .. 6"):
+        cost(branch)
+
+
 def test_cost_is_per_image(random_unet, cost):
     x, c_noise, cond = torch.zeros(5, *SHAPE), torch.ones(5), torch.zeros(5, dtype=torch.int64)
     found = counted(lambda: walk(random_unet, x, c_noise, cond, torch.ones(6)))
