@@ -14,7 +14,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
-	report sync train parity reproduce lint format test test-slow clean
+	report sync train parity reproduce calibrate tune lint format test test-slow clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,12 @@ parity: setup ## Our numbers beside those of the official code, family by family
 
 reproduce: setup ## A published table beside ours: make reproduce GRID=paper/deepcache_table2
 	$(PY) benchmarks/reproduce.py $(if $(GRID),table=$(GRID)) $(ARGS)
+
+calibrate: setup ## Do intervals and verdicts keep their promise? Pools of 20,000 images an arm (hours on 2 cores; resumes)
+	$(PY) benchmarks/calibrate.py $(ARGS)
+
+tune: setup ## Choose a knob's value on one set of noise and reference images, confirm it on another
+	$(PY) benchmarks/tune.py $(ARGS)
 
 lint: setup ## Check style and formatting
 	$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""fastdiff run | gamma | speed | report | train | sync | parity | reproduce: the entry points by name."""
+"""fastdiff run | gamma | speed | report | train | sync | parity | reproduce | calibrate | tune: commands by name."""
 
 import importlib
 import sys
@@ -10,6 +10,8 @@ COMMANDS = {
     "report": "tables, figures and a page from what has been measured",
     "parity": "compare with fixtures made by the official code",
     "reproduce": "a published table beside ours: fastdiff reproduce table=paper/deepcache_table2",
+    "calibrate": "whether intervals and verdicts keep their promise, on pools of images",
+    "tune": "choose a knob's value on one set of noise and reference images, confirm it on another",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",
 }

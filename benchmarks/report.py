@@ -14,7 +14,7 @@ from fastdiff_benchmarks.commands import commands
 from fastdiff_benchmarks.entry import entry
 
 # What cells must share to be drawn into one figure. Their samplers and methods may differ.
-HELD = ("model", "data", "metrics", "seed", "n", "guidance", "precision", "batch", "device")
+HELD = ("model", "data", "metrics", "seed", "part", "n", "guidance", "precision", "batch", "device")
 
 
 @entry("report")
@@ -63,7 +63,8 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
 
     base = baseline(tables)
     column = next(name for name in image_columns(every) if base[name] == base[name])
-    alike = every[(every[list(HELD)] == base[list(HELD)]).all(axis=1)].dropna(subset=[column, "images_per_s"])
+    held = (every[list(HELD)].fillna("") == base[list(HELD)].fillna("")).all(axis=1)
+    alike = every[held].dropna(subset=[column, "images_per_s"])
     records = [ledger.read("quality", key) for key in every["key"]]
     failed = [record for keys in chosen.values() for key in keys if (record := ledger.read("failed", key))]
     typed = commands([*records, *failed])

@@ -3,7 +3,10 @@
     python benchmarks/run.py sampler=ddim sampler.steps=25 accelerator.deepcache.interval=3
     python benchmarks/run.py +grid=default budget.n=2000
 
-What is already in the ledger is not measured again; force=true measures it anew.
+    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,1000]
+
+What is already in the ledger is not measured again; force=true measures it anew. With a ladder, cells that cannot be on
+the front of quality and MACs get no more images (`fastdiff/statistics/ladder.py`).
 """
 
 import sys
@@ -26,24 +29,38 @@ class Result:
 
 
 def measure(cfg: DictConfig) -> Result:
+    """The cell of these settings; in a sweep with a ladder its first rung."""
+    from fastdiff.settings import cell_of
+    from fastdiff_benchmarks.ladder import at_rung, settings_at
+
+    cell, settings = cell_of(settings_of(cfg)), settings_of(cfg)
+    alone, ladder = HydraConfig.get().mode == RunMode.RUN, cell.budget.ladder
+    if ladder and alone:
+        raise ValueError(
+            "budget.ladder compares the cells of a sweep, and this is one cell; add +grid=NAME or leave it out"
+        )
+    if ladder:
+        cell, settings = at_rung(cell, ladder[0]), settings_at(cfg, ladder[0])
+    return measured(cell, settings, cfg, cfg.force, 0 if alone else 1)
+
+
+def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> Result:
+    """That cell, of these settings. cfg: where records go and who is told. below: how many bars are above its own."""
     from tqdm import tqdm
 
     from fastdiff.bench import run_cell, speed_key
     from fastdiff.cell import build, coerced
     from fastdiff.records import Ledger
-    from fastdiff.settings import cell_of
     from fastdiff.tracking import Tracker
 
-    settings, ledger = settings_of(cfg), Ledger(cfg.ledger)
-    cell, tracker = cell_of(settings), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
+    ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
     label = (
         f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
         f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, {cell.deepcache}"
     )
-    below = 0 if HydraConfig.get().mode == RunMode.RUN else 1  # a sweep has a bar of its own
     with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=below) as bar:
         images = coerced(cfg.save_images, int, "save_images")
-        outcome = run_cell(cell, ledger, settings, cfg.force, lambda done: bar.update(done - bar.n), images)
+        outcome = run_cell(cell, ledger, settings, force, lambda done: bar.update(done - bar.n), images)
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
     speed = ledger.read("speed", speed_key(cell))

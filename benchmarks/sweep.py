@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hydra.core.utils import JobStatus
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from fastdiff.bench import finished, speed_key
@@ -15,6 +15,7 @@ from fastdiff.files import write_json
 from fastdiff.records import Ledger
 from fastdiff.settings import cell_of, device_name
 from fastdiff_benchmarks.entry import refuse, settings_of
+from fastdiff_benchmarks.ladder import at_rung, check, climb
 
 SHALLOW = 0.45  # of a full call's time; for the estimate alone
 
@@ -60,25 +61,31 @@ class SweepProgress(Callback):
 
     def __init__(self):
         self.cells, self.bar, self.failures, self.begun = [], None, {}, time.perf_counter()
+        self.arms, self.points = [], []  # of a ladder: cells of the full n, whose first rung self.cells are
 
     def __getstate__(self) -> dict:
         """What goes to other processes with a launcher: all but the bar, which is this process's."""
         return {**vars(self), "bar": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
-        if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
-            return  # another sweeper finds its points on the way
         try:
+            if not config.hydra.sweeper._target_.endswith("BasicSweeper"):
+                if OmegaConf.select(config, "budget.ladder") is not None:
+                    raise ValueError("budget.ladder needs a sweep whose cells are known before it begins: use"
+                                     " hydra/sweeper=basic")  # fmt: skip
+                return  # another sweeper finds its points on the way
             one_grid(config.hydra.overrides.task)
-            self.cells = [cell_of(settings_of(cfg)) for cfg in points(config)]
+            self.points = points(config)
+            self.cells = [cell_of(settings_of(cfg)) for cfg in self.points]
+            check(self.cells)
         except (ValueError, OSError) as error:
             refuse(error)
-        distinct = {cell.key: cell for cell in self.cells}
         self.ledger, self.name = Ledger(config.ledger), config.grid or "sweep"
-        if config.grid:
-            write_json(
-                Path(config.ledger) / "grids" / f"{config.grid}.json", {"grid": config.grid, "keys": list(distinct)}
-            )
+        write_grid(config, {"keys": list(dict.fromkeys(cell.key for cell in self.cells))})
+        if ladder := self.cells[0].budget.ladder:
+            print(f"{self.name}: a ladder of {', '.join(map(str, ladder))} and {self.cells[0].budget.n} images an arm")
+            self.arms, self.cells = self.cells, [at_rung(cell, ladder[0]) for cell in self.cells]
+        distinct = {cell.key: cell for cell in self.cells}
         todo = [cell for cell in distinct.values() if config.force or not finished(cell, self.ledger)]
         have = len(distinct) - len(todo)
         print(f"{self.name}: {len(distinct)} cells; {have} already measured, {len(todo)} to go")
@@ -87,7 +94,8 @@ class SweepProgress(Callback):
             total = sum(self.todo.values())
             try:
                 minutes = total / calls_per_second(todo, self.ledger) / 60
-                print(f"estimate: {minutes:.1f} minutes ({total:,.0f} full network calls)", flush=True)
+                part = ", of the first rung" if self.arms else ""
+                print(f"estimate: {minutes:.1f} minutes ({total:,.0f} full network calls{part})", flush=True)
             except Exception as error:  # the cell will say the same in its record; the others can still run
                 print(f"no estimate: the first cell cannot run ({' '.join(str(error).split())})", file=sys.stderr)
             form = "{desc} {percentage:3.0f}%|{bar}| {elapsed} < {remaining}"
@@ -111,18 +119,32 @@ class SweepProgress(Callback):
             return
         from fastdiff.reports.tables import table, text
 
-        keys = list(dict.fromkeys(cell.key for cell in self.cells))
+        keys = every = list(dict.fromkeys(cell.key for cell in self.cells))
+        climbed = climb(self.arms, self.points, self.ledger, config.force) if self.arms else None
+        if climbed:
+            keys, self.failures = climbed.keys, self.failures | climbed.failures
+            write_grid(config, {"keys": keys, "dropped": climbed.dropped})
         print(f"\n{text(table(self.ledger, keys))}\n")
         print(
             f"{self.name}: done in {(time.perf_counter() - self.begun) / 60:.1f} minutes; records in {self.ledger.root}"
         )
-        stored = (self.ledger.read("failed", key) for key in keys)  # cells may have run in other processes
+        if climbed:
+            full = len(every) * self.arms[0].budget.n
+            said = f"{climbed.images:,} images of the {full:,} of a full run, {full / climbed.images:.1f} times fewer"
+            print(f"{self.name}: {len(keys)} of {len(every)} arms at the end; {said}")
+        stored = (self.ledger.read("failed", key) for key in every)  # cells may have run in other processes
         failures = {record["key"]: record["reason"] for record in stored if record} | self.failures
         if failures:
-            print(f"\n{len(failures)} of {len(keys)} cells failed:", file=sys.stderr)
+            print(f"\n{len(failures)} of {len(every)} cells failed:", file=sys.stderr)
             for key, reason in failures.items():
                 print(f"  {key}  {reason}", file=sys.stderr)
             sys.exit(1)
+
+
+def write_grid(config: DictConfig, members: dict) -> None:
+    """A grid's record: the keys of its cells, and of a ladder, once it is done, which arms were dropped and why."""
+    if config.grid:
+        write_json(Path(config.ledger) / "grids" / f"{config.grid}.json", {"grid": config.grid, **members})
 
 
 def one_grid(overrides: list[str]) -> None:

@@ -119,9 +119,11 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
 def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] | None) -> Callable:
     """indices -> the batches of those images."""
     from .generate import generate
+    from .noise import IMAGES
 
+    stream = IMAGES[cell.budget.part]
     return lambda indices: generate(
-        denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch
+        denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch, stream
     )
 
 

@@ -14,20 +14,46 @@ from typing import Any
 
 NUMERICS = 1
 BLOCK = 250  # consecutive seeds that are generated and kept together
+PARTS = ("all", "confirm", "tune")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How many images (n), and the seed of their noise: image i always has the noise of (seed, i)."""
+    """How many images (n), and the seed of their noise: image i always has the noise of (seed, i).
+
+    part: a knob is tuned on `tune` and the choice confirmed on `confirm`. Each has noise of its own, whatever the seed,
+    and half of the training images as its reference (those of even and of odd number), so that neither noise nor
+    reference images of one are met in the other. Score norms and, where labels are drawn, labels are those of `all`:
+    they are part of the arms, not of what chooses between them.
+    ladder: the numbers of images, each more than the one before, after which a sweep drops the arms that need no more
+    (`fastdiff.statistics.ladder`). It is a plan of the sweep and in no key.
+    """
 
     n: int = 1000
     seed: int = 0
+    part: str = "all"
+    ladder: tuple[int, ...] | None = None
 
     def __post_init__(self):
         if self.n < 2:
             raise ValueError(f"budget.n is {self.n}; at least 2 images are needed")
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"budget.seed is {self.seed}; it must be in 0 .. 2**32 - 1")
+        if self.part not in PARTS:
+            raise ValueError(f"budget.part '{self.part}' is not one of: {', '.join(PARTS)}")
+        if self.ladder is not None:
+            self._check_ladder()
+
+    def _check_ladder(self) -> None:
+        rungs, said = [*self.ladder, self.n], f"budget.ladder is {list(self.ladder)}"
+        if not self.ladder or not all(type(n) is int for n in rungs):
+            raise ValueError(f"{said}; numbers of images are needed, as [250,500] (null = no ladder)")
+        if rungs[0] < 2 or any(a >= b for a, b in zip(rungs, rungs[1:])):
+            raise ValueError(f"{said}; it must increase, from at least 2 to below budget.n = {self.n}")
+
+    def parted(self) -> dict:
+        """What the part adds to an identity: nothing where it is `all`."""
+        return {} if self.part == "all" else {"part": self.part}
 
 
 @dataclass(frozen=True)
@@ -66,6 +92,13 @@ class Cell:
     device: Device
     guidance: float = 1.0
 
+    def __post_init__(self):
+        if self.budget.part != "all" and (self.metrics.bound or self.metrics.prompted):
+            raise ValueError(
+                f"budget.part={self.budget.part} halves the images that generated ones are compared with, and"
+                f" metrics={self.metrics.name} has none; choose metrics=mnist_classifier or clean_fid"
+            )
+
     @property
     def analytic(self) -> bool:
         """Whether the sampler needs score norms."""
@@ -96,16 +129,17 @@ class Cell:
         plans = {"sampler": canonical(self.sampler), "deepcache": canonical(self.deepcache)}
         if not self.deepcache.off:
             plans["skip_tuning"] = canonical(self.skip_tuning)
-        return self.network() | plans | norms | data | {"seed": self.budget.seed}
+        return self.network() | plans | norms | data | {"seed": self.budget.seed} | self.budget.parted()
 
     def quality(self) -> dict:
         """What a quality record depends on: the images, their number, and the protocol of the metrics."""
-        protocol = {"metrics": self.metrics.identity(), "reference": self.data.identity()}
+        reference = self.data.identity() | self.budget.parted()
+        protocol = {"metrics": self.metrics.identity(), "reference": reference}
         return {"generation": self.generation(), "n": self.budget.n} | protocol
 
     def speed(self, device_name: str) -> dict:
-        """What a speed record depends on: the computation and the machine, not the seed or the number of images."""
-        computation = {name: value for name, value in self.generation().items() if name not in ("seed", "data")}
+        """What a speed record depends on: the computation and the machine, not the seed, part or number of images."""
+        computation = {name: value for name, value in self.generation().items() if name not in ("seed", "data", "part")}
         machine = {"device": device_name, "threads": self.device.threads, "batch": self.device.batch, "compile": False}
         return computation | machine
 

@@ -110,9 +110,11 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         "Only values of the very same name compare. Brackets and whiskers are 95 % intervals from the influence of each"
         " of the n images, with the training images taken as fixed.",
         "<code>change</code>: the first value minus that of the plain sampler at the same steps, with its paired 95 %"
-        " interval: image i starts from the same noise in both. <code>verdict</code>: better or worse where that"
-        f" interval excludes 0. The {verdicts} verdicts, on rivals too, are not corrected for multiple comparisons: of"
-        " cells that change nothing, up to one in twenty is called better or worse.",
+        " interval: image i starts from the same noise in both, and r is the correlation of the images' influence"
+        " values, which narrows the interval by about the root of 1 - r. <code>verdict</code>: better, worse or"
+        " indistinguishable, by Holm's step-down over all comparisons of a table, rivals too"
+        f" ({verdicts} on this page): of 100 tables in which nothing differs at most 5 have any better or worse. So an"
+        " interval may exclude 0 where the verdict is indistinguishable.",
         *([_RIVAL] if cached(frame).any() else []),
         "<code>images_per_s</code>: protocol <code>quick</code>, the median over batches generated anyway, on"
         f" {escape(base['device'])} ({base['precision']}, batch {base['batch']}). It says nothing of other devices:"

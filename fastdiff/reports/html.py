@@ -87,8 +87,9 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
     for grid, cells in grids.items():
         rows, values = [], [*main_columns(cells), *quality_columns(cells, "is")]
         against = ["against_rival", "rival_verdict"] if rivalled(cells) else []
-        columns = [*knobs, *values, "change", "verdict", *against, "images_per_s", "speedup", "nfe", "full_calls"]
-        columns += ["MMACs", "key"]
+        paired = ["r"] if cells["change.r"].notna().any() else []
+        columns = [*knobs, *values, "change", *paired, "verdict", *against, "images_per_s", "speedup", "nfe"]
+        columns += ["full_calls", "MMACs", "key"]
         right = {c for c in columns if c not in cells or cells[c].dtype.kind in "iuf" or c == "change"}
         for _, line in cells.iterrows():
             shown = {k: _knob(line[k]) for k in [*knobs, "nfe", "full_calls"]}
@@ -96,6 +97,7 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
             own = next(value for value in values if pd.notna(line[value]))  # what its differences are of
             for difference in ("change", "against_rival"):
                 shown[difference] = ends(line, difference, cells[own].abs().max(), "+", RANGE)
+            shown |= {"r": number(line["change.r"])}
             shown |= {"verdict": _coloured(line["verdict"], _knob(line["verdict"]))}
             shown |= {"rival_verdict": _coloured(line["rival_verdict"], escape(rival_words(line)) or DASH)}
             shown |= {

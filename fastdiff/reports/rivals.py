@@ -1,26 +1,41 @@
 """What a cell is judged against: the plain sampler at its own steps and, where it is cached, fewer plain steps."""
 
 import math
+from typing import NamedTuple
 
 import pandas as pd
 
 from ..metrics.direction import sign
 from ..records import Ledger
-from ..statistics import Estimate, difference
+from ..statistics import Estimate, correlation, difference, verdicts
 from .rows import SETTING, cached, main_columns, plain, same
 
 UNMATCHED = "no plain cell as fast"
-RIVAL = ["rival", "against_rival", "against_rival.low", "against_rival.high", "rival_verdict"]
+RIVAL = ["rival", *(f"against_rival{end}" for end in ("", ".low", ".high", ".r")), "rival_verdict"]
 _LINKS = {"better": "better than", "worse": "worse than", "indistinguishable": "indistinguishable from"}
 
 
-def compare(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Estimate:
-    """one - other in a quality column, paired by noise, with its 95 % interval; where none is known se is nan."""
+class Comparison(NamedTuple):
+    """A difference in a quality column, paired by noise, and r, the correlation of the influence values it comes from:
+    pairing narrows the interval by about sqrt(1 - r)."""
+
+    found: Estimate
+    r: float
+    column: str
+
+
+def compared(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Comparison:
+    """one - other in a quality column; where no interval is known se and r are nan."""
     psi = [ledger.influence(line["key"]).get(column.partition("[")[0]) for line in (one, other)]
     if any(values is None for values in psi):
         change = float(one[column] - other[column])
-        return Estimate(change, math.nan, change, change)
-    return difference(one[column], other[column], *psi, paired=True)
+        return Comparison(Estimate(change, math.nan, change, change), math.nan, column)
+    return Comparison(difference(one[column], other[column], *psi, paired=True), correlation(*psi), column)
+
+
+def compare(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Estimate:
+    """The difference of `compared` alone."""
+    return compared(ledger, column, one, other).found
 
 
 def loss(change: Estimate, column: str) -> Estimate:
@@ -28,36 +43,63 @@ def loss(change: Estimate, column: str) -> Estimate:
     return change if sign(column) > 0 else Estimate(-change.value, change.se, -change.high, -change.low)
 
 
-def change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
-    """The line against the plain cell of its setting, in its first quality value."""
+def judged(lines: pd.DataFrame, every: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+    """The comparisons of a table's lines with cells of `every`, as columns: differences, r, verdicts.
+
+    All of a table are one family: verdicts are Holm's at 5 % (`fastdiff.statistics.verdicts`).
+    """
+    rows, asked = [], []
+    for _, line in lines.iterrows():
+        (rival_name, against), base = rival(line, every, ledger), change(line, every, ledger)
+        row = _columns("change", "verdict", base) | {"rival": rival_name}
+        row |= _columns("against_rival", "rival_verdict", against)
+        rows.append(row)
+        found = (("verdict", base), ("rival_verdict", against))
+        asked += [(row, name, each) for name, each in found if isinstance(each, Comparison)]
+    words = verdicts([each.found for *_, each in asked], [sign(each.column) for *_, each in asked])
+    for (row, name, _), verdict in zip(asked, words):
+        row[name] = verdict.word
+    return pd.DataFrame(rows)
+
+
+def _columns(name: str, verdict: str, each: Comparison | str | None) -> dict:
+    """A comparison's columns; its verdict is a word where there is nothing to compare."""
+    if not isinstance(each, Comparison):
+        return {**dict.fromkeys([name, f"{name}.low", f"{name}.high", f"{name}.r"], math.nan), verdict: each}
+    found = each.found
+    low, high = (math.nan, math.nan) if math.isnan(found.se) else (found.low, found.high)
+    return {name: found.value, f"{name}.low": low, f"{name}.high": high, f"{name}.r": each.r, verdict: None}
+
+
+def change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> Comparison | str | None:
+    """The line against the plain cell of its setting, in its first quality value: `plain` if it is that cell itself."""
     base, columns = frame[plain(frame) & same(frame, line, SETTING)], _measured(line, frame)
     if base.empty or not columns:
-        return _judged("change", "verdict")
+        return None
     if base["key"].iloc[0] == line["key"]:
-        return _judged("change", "verdict") | {"verdict": "plain"}
-    return _judged("change", "verdict", compare(ledger, columns[0], line, base.iloc[0]), columns[0])
+        return "plain"
+    return compared(ledger, columns[0], line, base.iloc[0])
 
 
-def rival(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> dict:
+def rival(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> tuple[str | None, Comparison | str | None]:
     """A cached line against the best plain cell with fewer steps that is `as_fast`, in its first quality value:
-    line - rival.
+    the rival's name, and line - rival.
 
     Plain cells are those of its setting but for the steps; best by that value, the faster one of two equals. What is
     not cached, or has no speed or no value of its own, is not judged.
     """
-    nothing, columns = {"rival": None} | _judged("against_rival", "rival_verdict"), _measured(line, frame)
+    columns = _measured(line, frame)
     if not cached(line) or not columns or pd.isna(line["images_per_s"]):
-        return nothing
+        return None, None
     alike = same(frame, line, [name for name in SETTING if name != "steps"])
     fewer = plain(frame) & alike & (frame["steps"] < line["steps"])
     fast = frame[fewer & as_fast(frame, line)].dropna(subset=columns[:1])
     if fast.empty:
-        return nothing | {"rival_verdict": UNMATCHED}
+        return None, UNMATCHED
     best = fast.sort_values([columns[0], "images_per_s"], ascending=[sign(columns[0]) > 0, False]).iloc[0]
     name = "1 step" if best["steps"] == 1 else f"{best['steps']} steps"
     name += f" of {best['sampler']}" if best["sampler"] != line["sampler"] else ""  # a method can rename a sampler
-    found = compare(ledger, columns[0], line, best)
-    return {"rival": name} | _judged("against_rival", "rival_verdict", found, columns[0])
+    return name, compared(ledger, columns[0], line, best)
 
 
 def as_fast(frame: pd.DataFrame, line: pd.Series) -> pd.Series:
@@ -96,13 +138,3 @@ def tally(frame: pd.DataFrame) -> str:
 def _measured(line: pd.Series, frame: pd.DataFrame) -> list[str]:
     """The quality columns in which a line has a value."""
     return [name for name in main_columns(frame) if not pd.isna(line.get(name))]
-
-
-def _judged(name: str, verdict: str, found: Estimate | None = None, column: str = "") -> dict:
-    """A difference in a quality column as columns, with its verdict where there is an interval."""
-    if found is None or math.isnan(found.se):
-        ends = {f"{name}.low": math.nan, f"{name}.high": math.nan}
-        return {name: math.nan if found is None else found.value} | ends | {verdict: None}
-    lost = loss(found, column)
-    word = "better" if lost.high < 0 else "worse" if lost.low > 0 else "indistinguishable"
-    return {name: found.value, f"{name}.low": found.low, f"{name}.high": found.high, verdict: word}

@@ -17,11 +17,11 @@ _SOLVING += ["noise_scale"]
 KNOBS = [
     "sampler", "steps", "rho_bottom", "rho_top", *_TUNING, "interval", "branch", *_CACHING, "variance", "eta", "clip",
     "spacing", "sigma2_clip", *_SOLVING, "state_dtype", "guidance", "analytic_images", *_NORMS, "model", "data",
-    "metrics", "seed", "precision", "batch", "device",
+    "metrics", "seed", "part", "precision", "batch", "device",
 ]  # fmt: skip
 
 # Not in the first tables: columns of a file only where a cell has a value.
-LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS]
+LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS, "part"]
 
 # Knobs that have to be equal for two cells to be compared: all but the three methods'.
 METHODS = {"sampler", "rho_bottom", "rho_top", "interval", "branch", "variance", "analytic_images"}
@@ -42,6 +42,8 @@ def row(record: dict, speed: dict | None) -> dict:
     line |= _caching(plans["deepcache"], identity["deepcache"]) | {"guidance": float(settings["guidance"])}
     line |= _norms(identity, settings["sampler"].get("variance") == "analytic") | {"seed": settings["budget"]["seed"]}
     line |= {name: settings[name]["name"] for name in ("model", "data", "metrics")}
+    part = settings["budget"].get("part", "all")
+    line["part"] = None if part == "all" else part
     line |= {"precision": record["precision"], "batch": device["batch"], "device": record["device"], "n": record["n"]}
     for protocol, value in record["values"].items():
         line[protocol] = value["value"]

@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from ..records import Ledger
-from .rivals import RIVAL, change, rival, rival_words, rivalled
+from .rivals import RIVAL, judged, rival_words, rivalled
 from .rows import KNOBS, LATER, SETTING, cached, main_columns, quality_columns, row, same
 
 # Knobs that say what a cell is by being absent too: none is part of every variant of its method.
@@ -16,9 +16,9 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
     """All cells of the ledger, or those of `keys` in their order, with speed-up and comparisons with plain samplers.
 
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
-    of the plain sampler (same steps, no method at work), with its paired 95 % interval; verdict in words.
-    against_rival, rival_verdict: the same for cached cells, against the best plain cell (`rival`) as fast. The
-    cells compared with are looked for in the whole ledger.
+    of the plain sampler (same steps, no method at work), with its paired 95 % interval and the correlation of the pairs
+    (change.r); verdict in words. against_rival, rival_verdict: the same for cached cells, against the best plain cell
+    (`rival`) as fast. The cells compared with are looked for in the whole ledger; verdicts are Holm's over the table.
     """
     records = {record["key"]: record for record in ledger.all("quality")}
     if keys is None:
@@ -32,8 +32,7 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
     always = {*KNOBS, "images_per_s", "latency_ms"}  # bounds alone have no speed
     frame = frame.reindex(columns=[name for name in every if name in frame or name in always])
     frame["speedup"] = pd.Series([_speedup(line, every) for _, line in frame.iterrows()], dtype=float)
-    judged = [change(line, every, ledger) | rival(line, every, ledger) for _, line in frame.iterrows()]
-    return frame.join(pd.DataFrame(judged))
+    return frame.join(judged(frame, every, ledger))
 
 
 def _speedup(line: pd.Series, frame: pd.DataFrame) -> float | None:
@@ -65,6 +64,8 @@ def text(frame: pd.DataFrame) -> str:
         shown[column] = _with_intervals(frame, column)
     verdicts = ["" if pd.isna(verdict) else verdict for verdict in frame["verdict"]]
     shown["against plain"] = _with_words(frame, "change", verdicts)
+    if frame["change.r"].notna().any():
+        shown["r"] = [short(value, "") for value in frame["change.r"].round(2)]
     if rivalled(frame):
         words = [rival_words(line) for _, line in frame.iterrows()]
         shown["against fewer steps"] = _with_words(frame, "against_rival", words)

@@ -139,10 +139,10 @@ def test_frechet_influence_of_a_rank_deficient_reference_is_finite():
     assert np.isfinite(frechet_influence(features, moments(flat))).all()
 
 
-def test_there_is_no_interval_below_twice_as_many_images_as_dimensions():
+def test_there_is_no_interval_below_3_9_images_a_dimension():
     reference = moments(correlated(1, 500, 16))
-    assert frechet_influence(correlated(0, 31, 16), reference) is None
-    assert len(frechet_influence(correlated(0, 32, 16), reference)) == 32
+    assert frechet_influence(correlated(0, 62, 16), reference) is None
+    assert len(frechet_influence(correlated(0, 63, 16), reference)) == 63
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 ALL = [case for family in FAMILIES for case in cases(FIXTURES, family)]
 
-# Outputs that nothing here makes: TensorFlow's resize is in the weights of that network, and nothing resizes to 20 x 13.
+# Outputs that nothing here makes: TensorFlow's resize is inside its network's file, and nothing resizes to 20 x 13.
 UNCOVERED: dict[str, set[str]] = {"metrics": {"tf1_bilinear", "w20_h13"}}
 
 

@@ -1,0 +1,173 @@
+"""make calibrate: do intervals and verdicts keep their promise? Measured on draws from pools of images.
+
+    python benchmarks/calibrate.py device=cpu device.threads=1 pairs=400
+
+A pool is one arm's features, kept in the ledger in blocks: what is there is not made again. Nulls are pairs of one law,
+alternatives differ by what the whole pools say (`fastdiff/statistics/calibration.py`). Writes a page, its figure and
+<out>/calibration.json.
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from fastdiff_benchmarks.entry import entry, settings_of
+
+
+@entry("calibrate")
+def main(cfg: DictConfig) -> None:
+    import pandas as pd
+    from tqdm import tqdm
+
+    from fastdiff.bench import labels_of, load_denoiser
+    from fastdiff.data import load
+    from fastdiff.files import write, write_json
+    from fastdiff.metrics import frechet, moments
+    from fastdiff.parts import scorer_of
+    from fastdiff.records import Ledger, provenance
+    from fastdiff.settings import cell_of, device_name
+    from fastdiff.statistics.account import page
+    from fastdiff.statistics.calibration import rows
+    from fastdiff.statistics.pools import Mixed, pool, pool_key
+
+    changed = {name: OmegaConf.to_container(change) for name, change in cfg.alternatives.items()}
+    cells = {name: cell_of(settings_of(OmegaConf.merge(cfg, change))) for name, change in changed.items()}
+    arm, ledger = cell_of(settings_of(cfg)), Ledger(cfg.ledger)
+    if arm.metrics.kind not in ("classifier", "clean_fid"):
+        raise ValueError("calibration is of the Frechet distance: choose metrics=mnist_classifier or clean_fid")
+    if arm.analytic or arm.optimal or arm.model.decoder is not None:
+        raise ValueError("calibration needs a network of pixels and a sampler without score norms, as sampler=ddim")
+    if arm.budget.part != "all":
+        raise ValueError("calibration draws from all reference images: use budget.part=all")
+    if 2 * max(cfg.sizes) > cfg.pool:
+        raise ValueError(f"pool is {cfg.pool}; pairs of {max(cfg.sizes)} images need at least {2 * max(cfg.sizes)}")
+    arms = {"arm": (arm, None)}
+    arms |= {f"r = {r:g}": (arm, Mixed(r, cfg.other_seed)) for r in cfg.correlations}
+    arms |= {name: (cell, None) for name, cell in cells.items()}
+    images, _ = load(arm.data)
+    extractor, reference = scorer_of(arm, ledger, images)
+    pools = {}
+    with tqdm(total=len(arms) * cfg.pool, unit="image") as bar:
+        for name, (cell, mixed) in arms.items():
+            bar.set_description(name)
+            made = load_denoiser(cell), labels_of(cell, images), extractor
+            pools[name] = pool(cell, ledger, *made, cfg.pool, mixed, bar.update)
+    distance = {name: frechet(moments(features), reference) for name, features in pools.items()}
+    cases = cases_of(pools, cells, extractor(images.pixels).features, distance, cfg.real)
+    nulls, power = [], []
+    with tqdm(total=len(cases) * len(cfg.sizes) * cfg.pairs, unit="pair") as bar:
+        for case in cases:
+            bar.set_description(case.arms)
+            for n in cfg.sizes:
+                found = rows(case, n, cfg.pairs, reference, cfg.draw_seed, bar.update)
+                into = nulls if case.known is None else power
+                into += [{"protocol": arm.metrics.protocol("fid", n)} | row for row in found]
+    given = [word for word in sys.argv[1:] if not word.startswith(("out=", "ledger="))]  # folders change nothing
+    kept = {name: {"key": pool_key(*each), "n": cfg.pool, arm.metrics.protocol("fid", cfg.pool): distance[name]}
+            for name, each in arms.items()}  # fmt: skip
+    record = summary(nulls, cfg.pairs) | {"sizes": list(cfg.sizes), "nulls": nulls, "power": power, "pools": kept}
+    record |= {"seeds": {"noise": arm.budget.seed, "mixed in": cfg.other_seed, "draws": cfg.draw_seed}}
+    record |= {"command": " ".join(["python benchmarks/calibrate.py", *given])}
+    machine = {"device": device_name(arm.device), "precision": arm.device.precision, "made": provenance()}
+    record |= {"machine": machine}
+    nulls, power, out = pd.DataFrame(nulls), pd.DataFrame(power), Path(cfg.out)
+    write_json(out / "calibration.json", record)
+    write(out / "README.md", lambda file: file.write(page(record).encode()))
+    for suffix in ("png", "svg"):
+        write_figure(nulls, power, out / f"calibration.{suffix}")
+    shown = ["arms", "n", "method", "sd", "r", "se_over_sd", "false_verdict_rate"]
+    print(nulls[shown].round(3).to_string(index=False))
+    if len(power):
+        print(power[["arms", "paired", "n", "known_difference", "sd", "r", "power"]].round(3).to_string(index=False))
+    print(f"{cfg.pairs} pairs a row; written to {out}: README.md, calibration.json, .png, .svg")
+
+
+def cases_of(pools: dict, alternatives, digits, distance: dict, common) -> list:
+    """All nulls, then all alternatives, of the pools: `arm`, its partners `r = ...`, and what differs from it."""
+    from fastdiff.statistics.calibration import Case, independent, paired, real
+
+    own = pools["arm"]
+    found = [Case("independent", False, lambda n: independent(own, own, n))]
+    for name in pools:
+        if name.startswith("r = "):
+            found.append(Case(f"paired, {name}", True, lambda n, other=pools[name]: paired(own, other, n, True)))
+    for r in common:
+        found.append(Case(f"real digits, r = {r:g}", r > 0, lambda n, r=r: real(digits, n, r)))
+    for name in alternatives:
+        known = distance[name] - distance["arm"]
+        found.append(Case(name, True, lambda n, other=pools[name]: paired(other, own, n, False), known))
+        found.append(Case(name, False, lambda n, other=pools[name]: independent(other, own, n), known))
+    return found
+
+
+def summary(nulls: list[dict], pairs: int) -> dict:
+    """The numbers of all sizes together, by influence values."""
+    from fastdiff.statistics import LEVEL
+    from fastdiff.statistics.calibration import share
+
+    def total(name: str, chosen) -> dict:
+        of = [row for row in nulls if row["method"] == "influence" and chosen(row)]
+        if not of:
+            return {name: None}
+        return share(sum(round(row["false_verdict_rate"] * row["pairs"]) for row in of), len(of) * pairs, name)
+
+    def near(row) -> bool:
+        return row["arms"].startswith("real")
+
+    found = {"aa_pairs": pairs, "level": LEVEL, "method": "influence"}
+    found |= total("false_verdict_rate", lambda row: not near(row) and not row["paired"])
+    found |= total("paired_false_verdict_rate", lambda row: not near(row) and row["paired"])
+    return found | total("near_reference_false_verdict_rate", near)
+
+
+def write_figure(nulls, power, path: Path) -> None:
+    """Standard errors, false verdicts and power against n; whiskers are 95 % intervals, grey bands what is promised."""
+    from matplotlib.figure import Figure
+
+    from fastdiff.files import write
+    from fastdiff.reports.figures import MUTED, PAPER, render, styled
+
+    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+
+    shown = bool(len(power))
+
+    def line(ax, part, name, **look):
+        ends = abs(part[[f"{name}.low", f"{name}.high"]].sub(part[name], axis=0)).T
+        ax.errorbar(part["n"] * look.pop("aside"), part[name], ends, elinewidth=0.8, lw=1, ms=4, **look)
+
+    @styled
+    def draw():
+        figure = Figure(figsize=(4 * (2 + shown), 4.2), layout="constrained")
+        left, middle, right = [*figure.subplots(1, 2 + shown), None][:3]
+        left.axhspan(0.85, 1.2, color=MUTED, alpha=0.15, lw=0)
+        middle.axhspan(0.02, 0.08, color=MUTED, alpha=0.15, lw=0)
+        for i, (arms, part) in enumerate(nulls.groupby("arms", sort=False)):
+            colour, aside = colours[i % len(colours)], 0.93 * 1.03**i
+            for method, marker, name in (("influence", "o", arms), ("first order", "x", None)):
+                of = part[part["method"] == method]
+                look = {"color": colour, "marker": marker, "ls": "-" if name else ":", "label": name, "aside": aside}
+                line(left, of, "se_over_sd", **look)
+                line(middle, of, "false_verdict_rate", **look)
+        for i, ((arms, pair), part) in enumerate(power.groupby(["arms", "paired"], sort=False) if shown else []):
+            known = f"{arms} ({part['known_difference'].iloc[0]:+.2f}), {'paired' if pair else 'unpaired'}"
+            colour = colours[i // 2 % len(colours)]
+            look = {"color": colour, "marker": "o", "mfc": colour if pair else PAPER, "ls": "-" if pair else "--"}
+            line(right, part, "power", label=known, aside=0.97 * 1.02**i, **look)
+        left.set(ylabel="stated / empirical standard error of the difference")
+        middle.set(ylabel="false verdicts at the 5 % level (dotted: first order)", ylim=(0, None))
+        if shown:
+            right.set(ylabel="power: differences told apart", ylim=(-0.03, 1.03))
+        sizes = sorted(nulls["n"].unique())
+        for ax in figure.axes:
+            ax.set(xscale="log", xlabel="n, images an arm", xticks=sizes, xticklabels=sizes)
+            ax.minorticks_off()
+        for ax, where in zip((left, right)[: 1 + shown], ("outside lower left", "outside lower right")):
+            figure.legend(*ax.get_legend_handles_labels(), loc=where, ncols=2)
+        return figure
+
+    write(path, lambda file: file.write(render(draw(), path.suffix[1:])))
+
+
+if __name__ == "__main__":
+    main()

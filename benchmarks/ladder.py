@@ -1,0 +1,108 @@
+"""The sample ladder of a sweep: all its cells with few images, more images only for those that may be on the front.
+
+    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,1000]
+
+Every rung is ordinary cells of n images, found or measured as any other; blocks of 250 images are kept from rung to
+rung. Who falls is decided in `fastdiff/statistics/ladder.py`.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from omegaconf import DictConfig
+from tqdm import tqdm
+
+from fastdiff.cell import BLOCK, Cell
+from fastdiff.records import Ledger
+from fastdiff_benchmarks.entry import settings_of
+
+
+@dataclass
+class Climbed:
+    """What became of the arms: keys at the full n, those that fell or failed below it (rung, key, reason), all
+    that failed (key -> reason), and how many images were needed."""
+
+    keys: list[str] = field(default_factory=list)
+    dropped: list[dict] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    images: int = 0
+
+
+def check(cells: list[Cell]) -> None:
+    """Refuse a ladder whose arms cannot be compared: they need one budget (and so one noise), data and metric."""
+    if all(cell.budget.ladder is None for cell in cells):
+        return
+    for name in ("budget", "data", "metrics"):
+        if len({repr(getattr(cell, name)) for cell in cells}) > 1:
+            raise ValueError(f"the arms of a ladder are compared with one another, and this sweep varies {name}; give"
+                             " it one, or leave budget.ladder out")  # fmt: skip
+
+
+def at_rung(cell: Cell, n: int) -> Cell:
+    """An arm as the ordinary cell of n images."""
+    return replace(cell, budget=replace(cell.budget, n=n, ladder=None))
+
+
+def settings_at(cfg: DictConfig, n: int) -> dict:
+    """Its settings."""
+    settings = settings_of(cfg)
+    return settings | {"budget": settings["budget"] | {"n": n, "ladder": None}}
+
+
+def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bool) -> Climbed:
+    """From the first rung, which the sweep's jobs have measured, to the full n. points: the settings of each cell."""
+    from fastdiff.statistics import LEVEL
+    from fastdiff.statistics.ladder import fallen
+
+    found, before = Climbed(), 0
+    rungs, full = cells[0].budget.ladder, cells[0].budget.n
+    arms = list({cell.key: (cell, cfg) for cell, cfg in zip(cells, points)}.values())
+    family = len(arms)
+    for n in (*rungs, full):
+        if before:
+            measure(arms, n, ledger, force)
+        keys = [at_rung(cell, n).key for cell, _ in arms]
+        records = {key: ledger.read("quality", key) for key in keys}
+        found.failures |= {key: why(ledger, key) for key in keys if records[key] is None}
+        kept = 0 if cells[0].metrics.bound else before - before % BLOCK
+        found.images, before = found.images + len(arms) * (n - kept), n
+        if n == full:
+            found.keys = [key for key in keys if records[key]]
+            break
+        falls = fallen([arm(record, ledger) for record in records.values() if record], full, family, LEVEL / len(rungs))
+        reasons = {key: f"failed: {reason}" for key, reason in found.failures.items() if key in records}
+        reasons |= {fall.name: fall.sentence() for fall in falls}
+        found.dropped += [{"rung": n, "key": key, "reason": reason} for key, reason in reasons.items()]
+        arms, total = [each for each, key in zip(arms, keys) if key not in reasons], len(arms)
+        failed = f", {len(reasons) - len(falls)} failed" if len(reasons) > len(falls) else ""
+        print(f"rung {n}: {total} arms; {len(arms)} promoted, {len(falls)} dropped{failed}", flush=True)
+    return found
+
+
+def measure(arms: list[tuple[Cell, DictConfig]], n: int, ledger: Ledger, force: bool) -> None:
+    """A rung: a bar, and a line a cell. force: records are made anew, of the blocks that the first rung made anew."""
+    from fastdiff_benchmarks.run import measured
+
+    form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} cells, {elapsed} < {remaining}"
+    with tqdm(total=len(arms), desc=f"rung {n}", bar_format=form, smoothing=0) as bar:
+        for cell, cfg in arms:
+            cell = at_rung(cell, n)
+            if force:
+                ledger.forget(cell, None)
+            tqdm.write(f"  {measured(cell, settings_at(cfg, n), cfg, False, 1).line}")
+            bar.update()
+
+
+def why(ledger: Ledger, key: str) -> str:
+    """Why an arm has no quality record."""
+    record = ledger.read("failed", key)
+    return record["reason"] if record else "it was not measured"
+
+
+def arm(record: dict, ledger: Ledger):
+    """A quality record by its first value, with influence values where it has an interval."""
+    from fastdiff.metrics.direction import sign
+    from fastdiff.statistics.ladder import Arm
+
+    value = next(iter(record["values"].values()))
+    way, psi = sign(value["metric"]), ledger.influence(record["key"]).get(value["metric"])
+    return Arm(record["key"], record["cost"]["macs"], way * value["value"], None if psi is None else way * psi)

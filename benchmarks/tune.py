@@ -1,0 +1,112 @@
+"""make tune: choose a knob's value on one half of things, and confirm the choice on the other.
+
+    python benchmarks/tune.py knob=accelerator.skip_tuning.rho_bottom values=[0.6,0.7,0.8,0.9] sampler.steps=10
+
+All values are measured with budget.part=tune. The best of them, and the usual value, are then measured with
+budget.part=confirm: other noise, and other training images as the reference. The gain on `tune` is too good on average,
+for the best of several was chosen by it; the gain on `confirm` is not.
+"""
+
+import math
+import sys
+
+from omegaconf import DictConfig, OmegaConf
+
+from fastdiff_benchmarks.entry import entry, settings_of
+from fastdiff_benchmarks.run import number
+
+TUNABLE = ("accelerator", "guidance", "sampler")
+
+
+@entry("tune")
+def main(cfg: DictConfig) -> None:
+    import pandas as pd
+
+    from fastdiff.metrics.direction import sign
+    from fastdiff.records import Ledger
+    from fastdiff.statistics import LEVEL, verdicts
+
+    usual, ledger = usual_value(cfg), Ledger(cfg.ledger)
+    values = list(dict.fromkeys([*cfg["values"], usual]))
+    if len(values) == 1:
+        raise ValueError(
+            f"values are {list(cfg['values'])} and the usual one is {usual}: there is nothing to choose from"
+        )
+    if cfg.budget.ladder is not None or cfg.budget.part != "all":
+        raise ValueError("make tune chooses the part itself and has no ladder; leave budget.part and budget.ladder out")
+    tuned = measured(cfg, ledger, "tune", values)
+    column = next(iter(tuned[usual]["values"]))
+    gains = {value: gain(ledger, tuned[value], tuned[usual]) for value in values}
+    lines = [{cfg.knob: value, column: number(tuned[value]["values"][column]), f"against {usual}": signed(gains[value])}
+             for value in values]  # fmt: skip
+    print(f"\n{pd.DataFrame(lines).to_string(index=False)}\n")
+    best = min(values, key=lambda value: (sign(column) * gains[value].value, value != usual))
+    if best == usual:
+        print(f"tune: no value is better than the usual {cfg.knob}={usual}; there is nothing to confirm")
+        return
+    confirmed = measured(cfg, ledger, "confirm", [best, usual])
+    found = gain(ledger, confirmed[best], confirmed[usual])
+    (verdict,) = verdicts([found], sign(column))
+    word = f"{verdict.word} (p = {verdict.p:.2g}, level {LEVEL:g})" if verdict.word else "too few images for a verdict"
+    print(f"\n{cfg.knob}={best}, the best of {len(values)}, against {usual}:")
+    print(f"  tune     {signed(gains[best])}  too good on average: it was chosen by this")
+    print(f"  confirm  {signed(found)}  on other noise and reference images: {word}")
+
+
+def usual_value(cfg: DictConfig):
+    """The knob's value in the settings, which the others are compared with. Raises ValueError where there is none."""
+    group, _, name = cfg.knob.rpartition(".")
+    if cfg.knob.split(".")[0] not in TUNABLE:
+        raise ValueError(f"knob '{cfg.knob}' is not one of: guidance, accelerator.<plan>.<knob>, sampler.<knob>")
+    around = OmegaConf.select(cfg, group) if group else cfg
+    if not isinstance(around, DictConfig) or name not in around or isinstance(around[name], DictConfig):
+        known = [str(key) for key in around if not isinstance(around[key], DictConfig)] if group and around else []
+        raise ValueError(f"knob '{cfg.knob}' does not exist; {group} has: {', '.join(sorted(known)) or 'no knobs'}")
+    return around[name]
+
+
+def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
+    """Value of the knob -> its quality record on a part. Ends the program where a cell fails."""
+    from tqdm import tqdm
+
+    from fastdiff.bench import run_cell
+    from fastdiff.settings import cell_of
+
+    settings = {}
+    for value in values:
+        changed = cfg.copy()
+        OmegaConf.update(changed, cfg.knob, value)
+        OmegaConf.update(changed, "budget.part", part)
+        settings[value] = settings_of(changed)
+    cells = {value: cell_of(of) for value, of in settings.items()}  # refuses before anything is measured
+    records, n = {}, cfg.budget.n
+    with tqdm(total=len(values) * n, unit="image", disable=None) as bar:
+        for i, (value, cell) in enumerate(cells.items()):
+            bar.set_description(f"{part}: {cfg.knob}={value}")
+            begun = i * n
+            outcome = run_cell(
+                cell, ledger, settings[value], cfg.force, lambda done, begun=begun: bar.update(begun + done - bar.n)
+            )
+            if outcome.kind == "failed":
+                print(f"error: {cfg.knob}={value} failed: {outcome.record['reason']}", file=sys.stderr)
+                sys.exit(1)
+            records[value] = outcome.record
+    return records
+
+
+def gain(ledger, record: dict, usual: dict):
+    """record - usual in the first quality value, paired by noise; where no interval is known se is nan."""
+    from fastdiff.reports.rivals import compare
+
+    column = next(iter(record["values"]))
+    lines = [{"key": each["key"], column: each["values"][column]["value"]} for each in (record, usual)]
+    return compare(ledger, column, *lines)
+
+
+def signed(found) -> str:
+    """A difference with its 95 % interval where it has one."""
+    return f"{found.value:+.2f}" + ("" if math.isnan(found.se) else f" [{found.low:+.2f}, {found.high:+.2f}]")
+
+
+if __name__ == "__main__":
+    main()
