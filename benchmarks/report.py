@@ -59,12 +59,11 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     """File name -> content: the page and its pictures."""
     from fastdiff.reports import answer, figures, html
     from fastdiff.reports.rivals import compare
-    from fastdiff.reports.rows import image_columns
+    from fastdiff.reports.rows import image_columns, same
 
     base = baseline(tables)
     column = next(name for name in image_columns(every) if base[name] == base[name])
-    held = (every[list(HELD)].fillna("") == base[list(HELD)].fillna("")).all(axis=1)
-    alike = every[held].dropna(subset=[column, "images_per_s"])
+    alike = every[same(every, base, list(HELD))].dropna(subset=[column, "images_per_s"])
     records = [ledger.read("quality", key) for key in every["key"]]
     failed = [record for keys in chosen.values() for key in keys if (record := ledger.read("failed", key))]
     typed = commands([*records, *failed])
