@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from fastdiff.cell import BLOCK, Cell
 from fastdiff.records import Ledger
+from fastdiff.statistics import outside
 from fastdiff_benchmarks.entry import settings_of
 
 
@@ -35,6 +36,15 @@ def check(cells: list[Cell]) -> None:
         if len({repr(getattr(cell, name)) for cell in cells}) > 1:
             raise ValueError(f"the arms of a ladder are compared with one another, and this sweep varies {name}; give"
                              " it one, or leave budget.ladder out")  # fmt: skip
+    metrics, rungs = cells[0].metrics, cells[0].budget.ladder
+    if metrics.bound:
+        return
+    if wrong := [n for n in rungs if n % BLOCK]:
+        raise ValueError(
+            f"budget.ladder has {wrong[0]}, and images are kept in blocks of {BLOCK}: give multiples of it"
+        )
+    if reason := outside(rungs[0], metrics.dimensions):
+        raise ValueError(f"after {rungs[0]} images no arm of this ladder can fall ({reason})")
 
 
 def at_rung(cell: Cell, n: int) -> Cell:
@@ -68,7 +78,9 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
         if n == full:
             found.keys = [key for key in keys if records[key]]
             break
-        falls = fallen([arm(record, ledger) for record in records.values() if record], full, family, LEVEL / len(rungs))
+        plain = {key for (cell, _), key in zip(arms, keys) if cell.plain}
+        known = [arm(record, ledger, key in plain) for key, record in records.items() if record]
+        falls = fallen(known, full, family, LEVEL / len(rungs))
         reasons = {key: f"failed: {reason}" for key, reason in found.failures.items() if key in records}
         reasons |= {fall.name: fall.sentence() for fall in falls}
         found.dropped += [{"rung": n, "key": key, "reason": reason} for key, reason in reasons.items()]
@@ -98,11 +110,11 @@ def why(ledger: Ledger, key: str) -> str:
     return record["reason"] if record else "it was not measured"
 
 
-def arm(record: dict, ledger: Ledger):
+def arm(record: dict, ledger: Ledger, stays: bool = False):
     """A quality record by its first value, with influence values where it has an interval."""
     from fastdiff.metrics.direction import sign
     from fastdiff.statistics.ladder import Arm
 
     value = next(iter(record["values"].values()))
     way, psi = sign(value["metric"]), ledger.influence(record["key"]).get(value["metric"])
-    return Arm(record["key"], record["cost"]["macs"], way * value["value"], None if psi is None else way * psi)
+    return Arm(record["key"], record["cost"]["macs"], way * value["value"], None if psi is None else way * psi, stays)

@@ -25,7 +25,8 @@ def main(cfg: DictConfig) -> None:
 
     ledger, out = Ledger(cfg.ledger), Path(cfg.out)
     chosen = grids(ledger, cfg.grids)
-    tables = {name: frame for name, keys in chosen.items() if len(frame := table(ledger, keys))}
+    fell = {grid["grid"]: len(grid.get("dropped", [])) for grid in ledger.all("grids")}
+    tables = {name: frame for name, keys in chosen.items() if len(frame := table(ledger, keys, fell.get(name, 0)))}
     if not tables:
         raise ValueError(f"there is no finished cell in {ledger.root}; measure some first: make bench")
     for name, frame in tables.items():

@@ -73,9 +73,11 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
 
 
 def number(value: dict) -> str:
-    """A value with its 95 % interval where it has one."""
+    """A value with its 95 % interval, or why it has none."""
     form = ".3f" if value["metric"] == "nll" else ".2f"
-    return f"{value['value']:{form}}" + (f" [{value['low']:{form}}, {value['high']:{form}}]" if "low" in value else "")
+    if "low" in value:
+        return f"{value['value']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
+    return f"{value['value']:{form}}" + (f" ({value['no_interval']})" if "no_interval" in value else "")
 
 
 def show(tracker, ledger, cell, record, speed, grid) -> None:

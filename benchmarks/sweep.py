@@ -124,7 +124,8 @@ class SweepProgress(Callback):
         if climbed:
             keys, self.failures = climbed.keys, self.failures | climbed.failures
             write_grid(config, {"keys": keys, "dropped": climbed.dropped})
-        print(f"\n{text(table(self.ledger, keys))}\n")
+        fell = len(climbed.dropped) if climbed else 0
+        print(f"\n{text(table(self.ledger, keys, fell))}\n")
         print(
             f"{self.name}: done in {(time.perf_counter() - self.begun) / 60:.1f} minutes; records in {self.ledger.root}"
         )

@@ -10,7 +10,7 @@ for the best of several was chosen by it; the gain on `confirm` is not.
 import math
 import sys
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fastdiff_benchmarks.entry import entry, settings_of
 from fastdiff_benchmarks.run import number
@@ -24,9 +24,12 @@ def main(cfg: DictConfig) -> None:
 
     from fastdiff.metrics.direction import sign
     from fastdiff.records import Ledger
-    from fastdiff.statistics import LEVEL, verdicts
+    from fastdiff.settings import cell_of
+    from fastdiff.statistics import LEVEL, outside, verdicts
 
     usual, ledger = usual_value(cfg), Ledger(cfg.ledger)
+    if not isinstance(cfg["values"], ListConfig):
+        raise ValueError(f"values is {cfg['values']}; a list is needed, as [0.7,0.8]")
     values = list(dict.fromkeys([*cfg["values"], usual]))
     if len(values) == 1:
         raise ValueError(
@@ -34,6 +37,8 @@ def main(cfg: DictConfig) -> None:
         )
     if cfg.budget.ladder is not None or cfg.budget.part != "all":
         raise ValueError("make tune chooses the part itself and has no ladder; leave budget.part and budget.ladder out")
+    if reason := outside(cfg.budget.n, cell_of(settings_of(cfg)).metrics.dimensions):
+        raise ValueError(f"nothing can be confirmed with budget.n={cfg.budget.n} ({reason})")
     tuned = measured(cfg, ledger, "tune", values)
     column = next(iter(tuned[usual]["values"]))
     gains = {value: gain(ledger, tuned[value], tuned[usual]) for value in values}

@@ -100,6 +100,12 @@ class Cell:
             )
 
     @property
+    def plain(self) -> bool:
+        """Whether no method is at work: what others are compared with."""
+        forward = getattr(self.sampler, "variance", "small") == "small"
+        return forward and self.skip_tuning.off and self.deepcache.off
+
+    @property
     def analytic(self) -> bool:
         """Whether the sampler needs score norms."""
         return getattr(self.sampler, "variance", None) == "analytic"

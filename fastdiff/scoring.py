@@ -8,7 +8,7 @@ from .likelihood import PARTS, bits
 from .metrics import Moments, frechet, inception_score, moments, shuffled
 from .metrics.clip_score import clip_score
 from .records import Ledger
-from .statistics import estimate, frechet_expansion, inception_score_influence
+from .statistics import estimate, frechet_expansion, inception_score_influence, outside
 
 HALVES = {"all": slice(None), "tune": slice(0, None, 2), "confirm": slice(1, None, 2)}  # by `Budget.part`
 
@@ -39,7 +39,8 @@ def score(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference
         found.append(("is", inception_score(*given), inception_score_influence(*given)))
     values, influence = {}, {}
     for metric, value, psi in found:
-        interval = {} if psi is None else estimate(value, psi)._asdict()
+        unsure = {"no_interval": outside(*features.shape)}
+        interval = unsure if psi is None else estimate(value, psi)._asdict()
         values[_protocol(cell, metric, len(features))] = {"metric": metric, "value": value, **interval}
         if psi is not None:
             influence[metric] = psi

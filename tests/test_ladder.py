@@ -1,5 +1,6 @@
 """Sweeps that climb a ladder of samples: what is measured, kept, dropped and said."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from fastdiff.metrics import MetricsCard
 from fastdiff.records import Ledger
 from fastdiff.settings import cell_of
 from fastdiff_benchmarks import ladder, run
@@ -18,7 +20,8 @@ TINY = ["device=cpu", "device.precision=float32", "device.batch=6", "tracker=non
 BOUNDS = [
     "+grid=smoke",
     "metrics=nll",
-    "sampler=ddpm,ddpm_large",
+    "sampler=ddpm_large,analytic_ddpm",
+    "accelerator.analytic.images=8",
     "accelerator.deepcache.interval=1",
     "accelerator.skip_tuning.rho_bottom=1.0",
 ]
@@ -45,9 +48,9 @@ def bounds(tmp_path_factory):
 def test_the_arm_that_is_behind_at_the_first_rung_gets_no_more_images(bounds):
     folder, said = bounds
     records = quality(folder)
-    small = {record["n"]: record for record in records.values() if record["settings"]["sampler"]["variance"] == "small"}
-    large = {record["n"]: record for record in records.values() if record["settings"]["sampler"]["variance"] == "large"}
-    (kept, dropped) = (small, large) if len(small) == 2 else (large, small)
+    arms = [{r["n"]: r for r in records.values() if r["settings"]["sampler"]["variance"] == variance}
+            for variance in ("analytic", "large")]  # fmt: skip
+    kept, dropped = sorted(arms, key=len, reverse=True)
     assert set(kept) == {12, 24} and set(dropped) == {12}
     grid = json.loads((folder / "grids" / "smoke.json").read_text())
     assert grid["keys"] == [kept[24]["key"]]
@@ -159,10 +162,18 @@ def test_rungs_that_make_no_ladder_are_refused(points, tmp_path, overrides, said
 
 
 def test_arms_of_another_seed_or_number_of_images_are_refused(points, tmp_path):
-    cells = [cell_of(settings_of(points(tmp_path, f"budget.seed={seed}")[0])) for seed in (0, 1)]
+    def cell(*overrides):
+        return cell_of(settings_of(points(tmp_path, "budget.n=500", *overrides)[0]))
+
+    cells = [cell("budget.ladder=[250]", f"budget.seed={seed}") for seed in (0, 1)]
     with pytest.raises(ValueError, match="compared with one another, and this sweep varies budget; give it one"):
         ladder.check(cells)
     ladder.check(cells[:1])
+    with pytest.raises(ValueError, match="budget.ladder has 200, and images are kept in blocks of 250: give multiples"):
+        ladder.check([cell("budget.ladder=[200]")])
+    wide = dataclasses.replace(cells[0], metrics=MetricsCard("inception-v3", "clean_fid", mode="clean"))
+    with pytest.raises(ValueError, match="after 250 images no arm of this ladder can fall .* at least 7988 are needed"):
+        ladder.check([wide])
 
 
 def test_a_ladder_is_in_no_key(points, tmp_path):

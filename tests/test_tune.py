@@ -127,7 +127,7 @@ def test_the_best_value_on_tune_is_confirmed_beside_the_usual_one_on_other_image
 
 
 def test_where_the_usual_value_is_best_nothing_is_confirmed(tmp_path):
-    done = call(tmp_path / "runs", "knob=sampler.steps", "values=[1]")
+    done = call(tmp_path / "runs", "knob=sampler.steps", "values=[1]", "budget.n=250", "device.batch=125")
     assert done.returncode == 0, done.stderr
     assert "no value is better than the usual sampler.steps=2; there is nothing to confirm" in done.stdout
     assert len(list((tmp_path / "runs" / "quality").glob("*.json"))) == 2
@@ -143,6 +143,8 @@ def test_where_the_usual_value_is_best_nothing_is_confirmed(tmp_path):
         (["knob=sampler.stepz"], "error: knob 'sampler.stepz' does not exist; sampler has: clip, eta,"),
         (["knob=sampler"], "error: knob 'sampler' does not exist"),
         (["values=[1.0]"], "error: values are [1.0] and the usual one is 1.0: there is nothing to choose from"),
+        (["values=0.9"], "error: values is 0.9; a list is needed, as [0.7,0.8]"),
+        (["budget.n=249"], "error: nothing can be confirmed with budget.n=249 (no interval: 249 images are too few"),
         (["budget.part=tune"], "error: make tune chooses the part itself and has no ladder"),
     ],
 )

@@ -39,7 +39,7 @@ class Norm(NamedTuple):
             return 1 - self.eps_ms
         if clip == "none":
             return self.mse
-        if clip == "x0_and_eps":
+        if clip == "x0_and_eps" or k == 1:  # a step from a level to itself adds (1 - k)^2 = 0 of whatever it is
             return self.mse_x0
         return (self.mse_x0 - 2 * k * self.cross + k**2 * self.mse) / (1 - k) ** 2
 

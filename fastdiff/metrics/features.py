@@ -62,6 +62,11 @@ class MetricsCard:
         return self.kind == "clip"
 
     @property
+    def dimensions(self) -> int:
+        """Of the features that a value comes from: how many images an interval needs follows from it."""
+        return {"classifier": (self.arch or {}).get("features", 64), "clean_fid": 2048}.get(self.kind, 1)
+
+    @property
     def extractor(self) -> str:
         """How the extractor is named in a protocol: `mnist-classifier`, `clean,inception-v3`."""
         return ",".join(filter(None, (self.mode, self.name)))

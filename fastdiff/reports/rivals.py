@@ -43,10 +43,11 @@ def loss(change: Estimate, column: str) -> Estimate:
     return change if sign(column) > 0 else Estimate(-change.value, change.se, -change.high, -change.low)
 
 
-def judged(lines: pd.DataFrame, every: pd.DataFrame, ledger: Ledger) -> pd.DataFrame:
+def judged(lines: pd.DataFrame, every: pd.DataFrame, ledger: Ledger, fell: int = 0) -> pd.DataFrame:
     """The comparisons of a table's lines with cells of `every`, as columns: differences, r, verdicts.
 
-    All of a table are one family: verdicts are Holm's at 5 % (`fastdiff.statistics.verdicts`).
+    All of a table are one family: verdicts are Holm's at 5 % (`fastdiff.statistics.verdicts`). fell: arms that a ladder
+    dropped, whose two comparisons count too: those that stay were chosen by the same images.
     """
     rows, asked = [], []
     for _, line in lines.iterrows():
@@ -56,7 +57,7 @@ def judged(lines: pd.DataFrame, every: pd.DataFrame, ledger: Ledger) -> pd.DataF
         rows.append(row)
         found = (("verdict", base), ("rival_verdict", against))
         asked += [(row, name, each) for name, each in found if isinstance(each, Comparison)]
-    words = verdicts([each.found for *_, each in asked], [sign(each.column) for *_, each in asked])
+    words = verdicts([each.found for *_, each in asked], [sign(each.column) for *_, each in asked], unseen=2 * fell)
     for (row, name, _), verdict in zip(asked, words):
         row[name] = verdict.word
     return pd.DataFrame(rows)

@@ -12,13 +12,14 @@ from .rows import KNOBS, LATER, SETTING, cached, main_columns, quality_columns, 
 _OPTIONAL = {"interval", "window", "center", "power", "full"}
 
 
-def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
+def table(ledger: Ledger, keys: list[str] | None = None, fell: int = 0) -> pd.DataFrame:
     """All cells of the ledger, or those of `keys` in their order, with speed-up and comparisons with plain samplers.
 
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
     of the plain sampler (same steps, no method at work), with its paired 95 % interval and the correlation of the pairs
     (change.r); verdict in words. against_rival, rival_verdict: the same for cached cells, against the best plain cell
-    (`rival`) as fast. The cells compared with are looked for in the whole ledger; verdicts are Holm's over the table.
+    (`rival`) as fast. The cells compared with are looked for in the whole ledger; verdicts are Holm's over the table
+    and what `fell` from it.
     """
     records = {record["key"]: record for record in ledger.all("quality")}
     if keys is None:
@@ -32,7 +33,7 @@ def table(ledger: Ledger, keys: list[str] | None = None) -> pd.DataFrame:
     always = {*KNOBS, "images_per_s", "latency_ms"}  # bounds alone have no speed
     frame = frame.reindex(columns=[name for name in every if name in frame or name in always])
     frame["speedup"] = pd.Series([_speedup(line, every) for _, line in frame.iterrows()], dtype=float)
-    return frame.join(judged(frame, every, ledger))
+    return frame.join(judged(frame, every, ledger, fell))
 
 
 def _speedup(line: pd.Series, frame: pd.DataFrame) -> float | None:

@@ -9,7 +9,8 @@ tells i apart as better where D < -z s / sqrt(N):
     chance_ij = F((-z / sqrt(N) - d / s) / sqrt(1 / n - 1 / N)),  z the two-sided quantile of 5 % / (arms - 1)
 
 With z / sqrt(N) the verdict is that of one arm against each of the others, adjusted for their number. For N = inf the
-chance is the one-sided p-value of `i is not behind j`: then arms fall for being worse, and for nothing else.
+chance is the one-sided p-value of `i is not behind j`: then arms fall for being worse, and for nothing else. The best
+of many seems better than it is, so that the chance counts as many times as an arm has rivals.
 
 Both are biased by about c / n (Chong & Forsyth 2020); only what c differs by between two arms is in d.
 """
@@ -26,17 +27,19 @@ from .verdicts import LEVEL
 
 class Arm(NamedTuple):
     """name: its key. macs per image. loss: the smaller the better (`metrics.direction.sign`), with its influence values
-    (n) or (2 n), None where there is no interval: such an arm neither falls nor makes another fall."""
+    (n) or (2 n), None where there is no interval: such an arm neither falls nor makes another fall. stays: whether it
+    is wanted to the end, whatever it is behind."""
 
     name: str
     macs: int
     loss: float
     psi: np.ndarray | None
+    stays: bool = False
 
 
 class Fall(NamedTuple):
-    """An arm that needs no more images, the arm it fell against, by how much it is behind, and the chance that the full
-    run tells it apart as better."""
+    """An arm that needs no more images, the arm it fell against, by how much it is behind, and at most how likely the
+    full run tells it apart as better."""
 
     name: str
     rival: str
@@ -46,11 +49,12 @@ class Fall(NamedTuple):
 
     def sentence(self) -> str:
         behind = f"behind {self.rival}, which needs no more MACs, by {self.behind:.4g} (se {self.se:.2g})"
-        return f"{behind}: chance {self.chance:.2g} that the full run tells it apart as better"
+        return f"{behind}: chance {self.chance:.2g} at most that the full run tells it apart as better"
 
 
 def fallen(arms: Sequence[Arm], full: float, family: int, level: float = LEVEL) -> list[Fall]:
-    """The arms whose chance against an arm that stays is below `level`, best first; of several rivals the least chance.
+    """The arms whose chance against an arm that stays is below `level`, best first; of several rivals the least chance,
+    times the number of other arms that need no more MACs.
 
     full: N, the images of a full run, more than these arms have, or inf. family: the arms of the full run. level: of
     this rung; of several rungs each has its share of it. The best arm of any cost always stays, and so do equal arms.
@@ -62,8 +66,9 @@ def fallen(arms: Sequence[Arm], full: float, family: int, level: float = LEVEL) 
     stay, falls = [], []
     for i, arm in enumerate(ordered):  # a rival is ahead: whether it stays is already known
         against = [(*chances[i, j], ordered[j].name) for j in stay if (i, j) in chances]
-        chance, behind, se, rival = min(against, default=(1.0, 0.0, 0.0, ""))
-        if chance < level:
+        chance, behind, se, rival = min(against, default=(math.inf, 0.0, 0.0, ""))
+        chance *= max(sum(other.macs <= arm.macs for other in known) - 1, 1)
+        if chance < level and not arm.stays:
             falls.append(Fall(arm.name, rival, behind, se, chance))
         else:
             stay.append(i)

@@ -31,21 +31,24 @@ def p_value(found: Estimate) -> float:
     return 0.0 if found.se == 0 else math.erfc(abs(found.value) / found.se / math.sqrt(2))
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
+def holm(p: Sequence[float], unseen: int = 0) -> np.ndarray:
     """Adjusted p (m) in the order given: of the i-th smallest, max over j <= i of min(1, (m - j + 1) p_j).
 
-    nan stays nan and does not count.
+    nan stays nan and does not count. unseen: further comparisons of the family, which were not made in the end; they
+    count as if their p were 1.
     """
     p = np.asarray(p, dtype=np.float64)
     adjusted, known = np.full(len(p), math.nan), np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known], kind="stable")]
-    stepped = p[order] * np.arange(len(order), 0, -1)
+    stepped = p[order] * (np.arange(len(order), 0, -1) + unseen)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return adjusted
 
 
-def verdicts(found: Sequence[Estimate], signs: int | Sequence[int] = 1, level: float = LEVEL) -> list[Verdict]:
-    """One verdict for each difference (arm - other) of a family, adjusted for all of them.
+def verdicts(
+    found: Sequence[Estimate], signs: int | Sequence[int] = 1, level: float = LEVEL, unseen: int = 0
+) -> list[Verdict]:
+    """One verdict for each difference (arm - other) of a family, adjusted for all of them and `unseen` more.
 
     signs: 1 where lower is better, -1 where higher is (`metrics.direction.sign`), one for all or one each.
     Raises ValueError for other signs, and for a level outside (0, 1).
@@ -56,7 +59,7 @@ def verdicts(found: Sequence[Estimate], signs: int | Sequence[int] = 1, level: f
     if len(signs) != len(found) or not set(signs) <= {1, -1}:
         raise ValueError(f"signs are {signs}; 1 (lower is better) or -1, one for each of {len(found)}, are needed")
     p = [p_value(each) for each in found]
-    adjusted = [float(each) for each in holm(p)]
+    adjusted = [float(each) for each in holm(p, unseen)]
     return [Verdict(_word(e.value * s, q, level), one, q) for e, s, one, q in zip(found, signs, p, adjusted)]
 
 

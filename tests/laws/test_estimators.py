@@ -94,6 +94,14 @@ def test_mse_is_the_second_moment_of_what_each_sampler_s_own_step_is_off_by(line
     assert float((x_s - mean).square().mean()) == pytest.approx(var, rel=0.01)
 
 
+@pytest.mark.parametrize("clip", ["none", "x0", "x0_and_eps"])
+def test_a_step_from_a_level_to_itself_adds_no_variance_under_mse(clip):
+    norms = {2.0: Norm(0.9, 0.0, 0.4, 0.0, 0.3, 0.0, 0.2, 0.0)}
+    sampler = DDIM(2, eta=0.0, variance="analytic", clip=clip)
+    cov_x0 = covariances(norms, [2.0, 2.0, 0.0], None, "mse", 1.0, clip, 0.0)
+    assert sampler.coefficients([2.0, 2.0, 0.0], cov_x0, vp=True)[0] == (2.0, 0.0)
+
+
 def test_mse_is_bounded_by_nothing_and_needs_norms_that_know_the_clipped_x0():
     sigmas, whole = [2.0, 0.5, 0.0], {t: Norm(0.9, 0.0, 0.4, 0.0, 0.3, 0.0, 0.2, 0.0) for t in (2.0, 0.5)}
     assert covariances(whole, sigmas, None, "mse", 0.5) == pytest.approx([1.6, 0.1])
