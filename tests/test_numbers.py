@@ -1,0 +1,44 @@
+"""Every value with an interval that README.md and results/mnist print was measured: it is in a csv there."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MNIST = ROOT / "results" / "mnist"
+TRIPLE = re.compile(r"([+-]?\d+\.\d+) \[([+-]?\d+\.\d+), ([+-]?\d+\.\d+)\]")
+
+
+def measured() -> list[tuple[float, float, float]]:
+    """(value, low, high) of every column of every csv that has both ends."""
+    found = []
+    for path in sorted(MNIST.glob("*.csv")):
+        frame = pd.read_csv(path)
+        for low in (name for name in frame if name.endswith("low")):
+            name = low.removesuffix("low").removesuffix(".") or "value"
+            columns = [name, low, low.removesuffix("low") + "high"]
+            found += list(frame[columns].dropna().itertuples(index=False, name=None))
+    return found
+
+
+MEASURED = measured()
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", MNIST / "README.md", MNIST / "analytic.md"], ids=str)
+def test_a_printed_value_and_its_interval_are_those_of_a_csv(path):
+    printed = TRIPLE.findall(path.read_text())
+    assert len(printed) > 10
+    for words in printed:
+        digits = len(words[0].partition(".")[2])
+        wanted = [float(word) for word in words]
+        step = 0.501 * 10**-digits
+        near = (all(abs(a - b) <= step + 1e-5 * abs(b) for a, b in zip(wanted, each)) for each in MEASURED)
+        assert any(near), f"{' '.join(words)} is in no csv of results/mnist"
+
+
+def test_every_table_of_results_names_the_protocol_and_the_number_of_images():
+    for path in sorted((ROOT / "results").glob("*/*.md")):
+        named = re.findall(r"`?(?:fid|nll|is)\[[^\]]*n=[\d.,]+\]", path.read_text())
+        assert named, f"{path} prints numbers of no stated protocol"
