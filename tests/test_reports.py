@@ -273,7 +273,7 @@ def test_a_cell_that_is_worse_than_the_baseline_is_no_headline_whatever_its_own_
 
 def test_a_cell_that_costs_what_the_baseline_costs_is_no_headline_however_fast_the_machine_was_then():
     drifted = cells(BASELINE, ("t", "ddpm", 25, 1, 9.9, 30.0, "indistinguishable")).assign(rho_bottom=[1.0, 0.8])
-    assert headline(drifted).startswith("Nothing measured here is faster than the baseline without a loss")
+    assert headline(drifted).startswith("Nothing measured here is faster than the baseline without a measured loss.")
 
 
 def test_a_cell_whose_own_interval_shows_a_loss_is_no_headline_though_its_adjusted_verdict_does_not():

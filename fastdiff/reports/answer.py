@@ -43,7 +43,7 @@ def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[
     last += f" All values here are <code>{column}</code>."
     if not kept:
         near = [f" The nearest is {sentence(line, column)}." for _, line in faster.sort_values(**first).iterrows()][:1]
-        lede = "<strong>Nothing measured here is faster than the baseline without a loss outside its interval.</strong>"
+        lede = "<strong>Nothing measured here is faster than the baseline without a measured loss.</strong>"
         lede += "".join(near)
         return _paragraphs(f"{lede} The baseline is {sentence(base, column)}.", tally(frame), last)
     best = kept[0]
