@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.parts import scorer_of
     from fastdiff.records import Ledger, provenance
     from fastdiff.settings import cell_of, device_name
+    from fastdiff.statistics import outside
     from fastdiff.statistics.account import page
     from fastdiff.statistics.calibration import rows
     from fastdiff.statistics.pools import Mixed, pool, pool_key
@@ -40,6 +41,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("calibration needs a network of pixels and a sampler without score norms, as sampler=ddim")
     if arm.budget.part != "all":
         raise ValueError("calibration draws from all reference images: use budget.part=all")
+    if reason := outside(min(cfg.sizes), arm.metrics.dimensions):
+        raise ValueError(f"sizes has {min(cfg.sizes)}: {reason}")
     if 2 * max(cfg.sizes) > cfg.pool:
         raise ValueError(f"pool is {cfg.pool}; pairs of {max(cfg.sizes)} images need at least {2 * max(cfg.sizes)}")
     arms = {"arm": (arm, None)}

@@ -163,7 +163,7 @@ def test_a_draw_depends_on_its_case_and_its_seed_alone(gaussians):
 def test_the_whole_command_writes_its_record_and_figure(tmp_path, monkeypatch):
     from fastdiff_benchmarks import calibrate
 
-    tiny = ["device=cpu", "device.precision=float32", "sampler.steps=2", "pool=600", "sizes=[130,300]", "pairs=4"]
+    tiny = ["device=cpu", "device.precision=float32", "sampler.steps=2", "pool=600", "sizes=[250,300]", "pairs=4"]
     tiny += ["correlations=[0.9]", "~alternatives.one_step_more", f"ledger={tmp_path}/runs", f"out={tmp_path}"]
     monkeypatch.setattr("sys.argv", ["calibrate", *tiny])
     calibrate.main()
