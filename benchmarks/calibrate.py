@@ -26,9 +26,10 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.metrics import frechet, moments
     from fastdiff.parts import scorer_of
     from fastdiff.records import Ledger, provenance
+    from fastdiff.reports.calibration import figure, page
+    from fastdiff.reports.figures import render
     from fastdiff.settings import cell_of, device_name
     from fastdiff.statistics import outside
-    from fastdiff.statistics.account import page
     from fastdiff.statistics.calibration import rows
     from fastdiff.statistics.pools import Mixed, pool, pool_key
 
@@ -77,8 +78,9 @@ def main(cfg: DictConfig) -> None:
     nulls, power, out = pd.DataFrame(nulls), pd.DataFrame(power), Path(cfg.out)
     write_json(out / "calibration.json", record)
     write(out / "README.md", lambda file: file.write(page(record).encode()))
+    drawn = figure(nulls, power)
     for suffix in ("png", "svg"):
-        write_figure(nulls, power, out / f"calibration.{suffix}")
+        write(out / f"calibration.{suffix}", lambda file, suffix=suffix: file.write(render(drawn, suffix)))
     shown = ["arms", "n", "method", "sd", "r", "se_over_sd", "false_verdict_rate"]
     print(nulls[shown].round(3).to_string(index=False))
     if len(power):
@@ -122,54 +124,6 @@ def summary(nulls: list[dict], pairs: int) -> dict:
     found |= total("false_verdict_rate", lambda row: not near(row) and not row["paired"])
     found |= total("paired_false_verdict_rate", lambda row: not near(row) and row["paired"])
     return found | total("near_reference_false_verdict_rate", near)
-
-
-def write_figure(nulls, power, path: Path) -> None:
-    """Standard errors, false verdicts and power against n; whiskers are 95 % intervals, grey bands what is promised."""
-    from matplotlib.figure import Figure
-
-    from fastdiff.files import write
-    from fastdiff.reports.figures import MUTED, PAPER, render, styled
-
-    colours = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
-
-    shown = bool(len(power))
-
-    def line(ax, part, name, **look):
-        ends = abs(part[[f"{name}.low", f"{name}.high"]].sub(part[name], axis=0)).T
-        ax.errorbar(part["n"] * look.pop("aside"), part[name], ends, elinewidth=0.8, lw=1, ms=4, **look)
-
-    @styled
-    def draw():
-        figure = Figure(figsize=(4 * (2 + shown), 4.2), layout="constrained")
-        left, middle, right = [*figure.subplots(1, 2 + shown), None][:3]
-        left.axhspan(0.85, 1.2, color=MUTED, alpha=0.15, lw=0)
-        middle.axhspan(0.02, 0.08, color=MUTED, alpha=0.15, lw=0)
-        for i, (arms, part) in enumerate(nulls.groupby("arms", sort=False)):
-            colour, aside = colours[i % len(colours)], 0.93 * 1.03**i
-            for method, marker, name in (("influence", "o", arms), ("first order", "x", None)):
-                of = part[part["method"] == method]
-                look = {"color": colour, "marker": marker, "ls": "-" if name else ":", "label": name, "aside": aside}
-                line(left, of, "se_over_sd", **look)
-                line(middle, of, "false_verdict_rate", **look)
-        for i, ((arms, pair), part) in enumerate(power.groupby(["arms", "paired"], sort=False) if shown else []):
-            known = f"{arms} ({part['known_difference'].iloc[0]:+.2f}), {'paired' if pair else 'unpaired'}"
-            colour = colours[i // 2 % len(colours)]
-            look = {"color": colour, "marker": "o", "mfc": colour if pair else PAPER, "ls": "-" if pair else "--"}
-            line(right, part, "power", label=known, aside=0.97 * 1.02**i, **look)
-        left.set(ylabel="stated / empirical standard error of the difference")
-        middle.set(ylabel="false verdicts at the 5 % level (dotted: first order)", ylim=(0, None))
-        if shown:
-            right.set(ylabel="power: differences told apart", ylim=(-0.03, 1.03))
-        sizes = sorted(nulls["n"].unique())
-        for ax in figure.axes:
-            ax.set(xscale="log", xlabel="n, images an arm", xticks=sizes, xticklabels=sizes)
-            ax.minorticks_off()
-        for ax, where in zip((left, right)[: 1 + shown], ("outside lower left", "outside lower right")):
-            figure.legend(*ax.get_legend_handles_labels(), loc=where, ncols=2)
-        return figure
-
-    write(path, lambda file: file.write(render(draw(), path.suffix[1:])))
 
 
 if __name__ == "__main__":

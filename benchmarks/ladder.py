@@ -1,6 +1,6 @@
 """The sample ladder of a sweep: all its cells with few images, more images only for those that may be on the front.
 
-    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,1000]
+    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500]
 
 Every rung is ordinary cells of n images, found or measured as any other; blocks of 250 images are kept from rung to
 rung. Who falls is decided in `fastdiff/statistics/ladder.py`.
@@ -73,7 +73,7 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
         keys = [at_rung(cell, n).key for cell, _ in arms]
         records = {key: ledger.read("quality", key) for key in keys}
         found.failures |= {key: why(ledger, key) for key in keys if records[key] is None}
-        kept = 0 if cells[0].metrics.bound else before - before % BLOCK
+        kept = 0 if cells[0].metrics.bound else before
         found.images, before = found.images + len(arms) * (n - kept), n
         if n == full:
             found.keys = [key for key in keys if records[key]]

@@ -2,8 +2,7 @@
 
     python benchmarks/run.py sampler=ddim sampler.steps=25 accelerator.deepcache.interval=3
     python benchmarks/run.py +grid=default budget.n=2000
-
-    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,1000]
+    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500]
 
 What is already in the ledger is not measured again; force=true measures it anew. With a ladder, cells that cannot be on
 the front of quality and MACs get no more images (`fastdiff/statistics/ladder.py`).
@@ -33,7 +32,8 @@ def measure(cfg: DictConfig) -> Result:
     from fastdiff.settings import cell_of
     from fastdiff_benchmarks.ladder import at_rung, settings_at
 
-    cell, settings = cell_of(settings_of(cfg)), settings_of(cfg)
+    settings = settings_of(cfg)
+    cell = cell_of(settings)
     alone, ladder = HydraConfig.get().mode == RunMode.RUN, cell.budget.ladder
     if ladder and alone:
         raise ValueError(

@@ -7,7 +7,6 @@ budget.part=confirm: other noise, and other training images as the reference. Th
 for the best of several was chosen by it; the gain on `confirm` is not.
 """
 
-import math
 import sys
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -52,10 +51,10 @@ def main(cfg: DictConfig) -> None:
     confirmed = measured(cfg, ledger, "confirm", [best, usual])
     found = gain(ledger, confirmed[best], confirmed[usual])
     (verdict,) = verdicts([found], sign(column))
-    word = f"{verdict.word} (p = {verdict.p:.2g}, level {LEVEL:g})" if verdict.word else "too few images for a verdict"
     print(f"\n{cfg.knob}={best}, the best of {len(values)}, against {usual}:")
     print(f"  tune     {signed(gains[best])}  too good on average: it was chosen by this")
-    print(f"  confirm  {signed(found)}  on other noise and reference images: {word}")
+    print(f"  confirm  {signed(found)}  on other noise and reference images: {verdict.word}"
+          f" (p = {verdict.p:.2g}, level {LEVEL:g})")  # fmt: skip
 
 
 def usual_value(cfg: DictConfig):
@@ -100,7 +99,7 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
 
 
 def gain(ledger, record: dict, usual: dict):
-    """record - usual in the first quality value, paired by noise; where no interval is known se is nan."""
+    """record - usual in the first quality value, paired by noise."""
     from fastdiff.reports.rivals import compare
 
     column = next(iter(record["values"]))
@@ -109,8 +108,8 @@ def gain(ledger, record: dict, usual: dict):
 
 
 def signed(found) -> str:
-    """A difference with its 95 % interval where it has one."""
-    return f"{found.value:+.2f}" + ("" if math.isnan(found.se) else f" [{found.low:+.2f}, {found.high:+.2f}]")
+    """A difference with its 95 % interval."""
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 if __name__ == "__main__":

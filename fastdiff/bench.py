@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -119,11 +120,11 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
 def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] | None) -> Callable:
     """indices -> the batches of those images."""
     from .generate import generate
-    from .noise import IMAGES
+    from .noise import IMAGES, noise_of
 
-    stream = IMAGES[cell.budget.part]
+    noise = partial(noise_of, stream=IMAGES[cell.budget.part])
     return lambda indices: generate(
-        denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch, stream
+        denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch, noise
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .noise import SAMPLING, noise_of
+from .noise import noise_of
 
 
 @dataclass(frozen=True)
@@ -38,26 +38,26 @@ def generate(
     labels: Callable | None,
     cov_x0,
     batch: int,
-    stream: int = SAMPLING,
+    noise: Callable = noise_of,
 ) -> Iterator[Batch]:
     """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), a pair of contexts on the
-    denoiser's device (`Denoiser.start`), or None. stream: of the noise (`fastdiff.noise`). Latents are decoded; only
-    their trajectories are timed.
+    denoiser's device (`Denoiser.start`), or None. noise: (seed, indices, shape, device) -> `fastdiff.noise.Noise`.
+    Latents are decoded; only their trajectories are timed.
 
     Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
     """
     for part in np.split(indices, range(batch, len(indices), batch)):
-        yield _trajectory(denoiser, sampler, seed, part, labels, cov_x0, stream)
+        yield _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise)
 
 
 @torch.inference_mode()
-def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, stream) -> Batch:
+def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise) -> Batch:
     device = denoiser.device
     cond = None if labels is None else labels(part)
     cond = torch.from_numpy(cond).to(device) if isinstance(cond, np.ndarray) else cond
     synchronise(device)
     begun = time.perf_counter()
-    x = sampler(denoiser, noise_of(seed, part, denoiser.shape, device, stream), cond, cov_x0)
+    x = sampler(denoiser, noise(seed, part, denoiser.shape, device), cond, cov_x0)
     synchronise(device)
     seconds = time.perf_counter() - begun
     bad = ~torch.isfinite(x).flatten(1).all(1).cpu().numpy()

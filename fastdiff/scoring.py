@@ -39,8 +39,7 @@ def score(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference
         found.append(("is", inception_score(*given), inception_score_influence(*given)))
     values, influence = {}, {}
     for metric, value, psi in found:
-        unsure = {"no_interval": outside(*features.shape)}
-        interval = unsure if psi is None else estimate(value, psi)._asdict()
+        interval = {"no_interval": outside(*features.shape)} if psi is None else estimate(value, psi)._asdict()
         values[_protocol(cell, metric, len(features))] = {"metric": metric, "value": value, **interval}
         if psi is not None:
             influence[metric] = psi

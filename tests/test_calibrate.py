@@ -176,7 +176,7 @@ def test_the_whole_command_writes_its_record_and_figure(tmp_path, monkeypatch):
 
 
 def test_the_page_tells_every_row_of_the_record_with_its_interval():
-    from fastdiff.statistics.account import page
+    from fastdiff.reports.calibration import page
 
     judged = {"false_verdict_rate": 0.05, "false_verdict_rate.low": 0.03, "false_verdict_rate.high": 0.076}
     judged |= {"se_over_sd": 0.98, "se_over_sd.low": 0.9, "se_over_sd.high": 1.07}

@@ -1,6 +1,6 @@
 """Which way a metric points: the one place that knows."""
 
-LOWER = ("fid", "kid", "nll", "sfid")  # lower is better
+LOWER = ("fid", "kid", "nll")  # lower is better
 HIGHER = ("clip_score", "coverage", "density", "is", "precision", "recall")  # higher is better
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..metrics.fid import Moments, moments, root
+from ..metrics.fid import Moments, moments
 from ..metrics.inception_score import split_divergences
 
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
@@ -76,7 +76,7 @@ def first_order(psi: np.ndarray) -> np.ndarray:
 
 
 def correlation(psi_a: np.ndarray, psi_b: np.ndarray) -> float:
-    """r of the influence values of paired arms: pairing divides the width of an interval by about sqrt(1 - r). 1 where
+    """r of the influence values of paired arms: an interval is sqrt(1 - r) times as wide as without pairing. 1 where
     the arms are identical, nan where one of them does not vary."""
     a, b = first_order(psi_a), first_order(psi_b)
     if np.array_equal(a, b):
@@ -92,12 +92,6 @@ def outside(n: int, dimensions: int) -> str | None:
     if n >= least:
         return None
     return f"no interval: {n} images are too few for a covariance of {dimensions} features; at least {least} are needed"
-
-
-def frechet_influence(features: np.ndarray, reference: Moments) -> np.ndarray | None:
-    """psi (N) of the Frechet distance: the first row of `frechet_expansion`."""
-    found = frechet_expansion(features, reference)
-    return None if found is None else found[0]
 
 
 def frechet_expansion(features: np.ndarray, reference: Moments) -> np.ndarray | None:
@@ -116,7 +110,7 @@ def frechet_expansion(features: np.ndarray, reference: Moments) -> np.ndarray | 
     if outside(n, dimensions):
         return None
     arm = moments(features)
-    L = root(reference.cov)
+    L = reference.factor
     values, vectors = np.linalg.eigh(L.T @ arm.cov @ L)
     kept = values > 1e-10 * values[-1]
     q, turned = np.sqrt(values[kept]), L @ vectors[:, kept]

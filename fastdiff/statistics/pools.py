@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
 
 from ..cell import BLOCK, Cell, key
-from ..generate import to_uint8
+from ..generate import generate
 from ..noise import Noise, noise_of
 
 
@@ -49,18 +48,10 @@ def pool(
         count = min(BLOCK, n - first)
         block = ledger.read_block(name, first // BLOCK, scorer, count)
         if block is None:
-            parts = np.split(np.arange(first, first + count), range(cell.device.batch, count, cell.device.batch))
-            pixels = np.concatenate([_images(cell, denoiser, labels, mixed, part) for part in parts])
-            block = extractor(pixels)._asdict()
+            batches = generate(denoiser, cell.sampler, cell.budget.seed, np.arange(first, first + count), labels, None,
+                               cell.device.batch, noise_of if mixed is None else mixed.noise)  # fmt: skip
+            block = extractor(np.concatenate([batch.pixels for batch in batches]))._asdict()
             ledger.write_block(name, first // BLOCK, scorer, **block)
         found.append(block["features"])
         progress(count)
     return np.concatenate(found)
-
-
-@torch.inference_mode()
-def _images(cell: Cell, denoiser, labels: Callable | None, mixed: Mixed | None, indices: np.ndarray) -> np.ndarray:
-    """Images (B C H W), uint8. Latents are not decoded: a calibration runs on a network of pixels."""
-    cond = None if labels is None else torch.from_numpy(labels(indices)).to(denoiser.device)
-    noise = (noise_of if mixed is None else mixed.noise)(cell.budget.seed, indices, denoiser.shape, denoiser.device)
-    return to_uint8(cell.sampler(denoiser, noise, cond, None), denoiser.value_range).cpu().numpy()

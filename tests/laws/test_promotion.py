@@ -117,16 +117,21 @@ def test_an_arm_of_the_true_front_falls_no_more_often_than_the_level_allows():
     assert lost > 0  # else nothing was tried
 
 
-def test_one_good_arm_among_many_equal_ones_is_lost_rarely():
-    """Better by 4 standard errors of the full run; whichever other seems best after few images is ahead of it."""
-    random, rungs, N, m, lost = np.random.default_rng(0), [20, 40], 160, 12, 0
+@pytest.mark.parametrize(
+    ("m", "rungs", "most"), [(12, [20, 40], LEVEL), pytest.param(54, [20, 40, 80], 0.13, marks=pytest.mark.slow)]
+)
+def test_how_often_one_good_arm_among_many_equal_ones_is_lost(m, rungs, most):
+    """Better by 4 standard errors of the full run; whichever other seems best after few images is ahead of it. Of 54
+    arms it is lost more often than the promise says on average: 9 % in docs/statistics.md, +-3."""
+    random, N, lost = np.random.default_rng(0), 160, 0
     truth = np.zeros(m)
     truth[0] = -4 * math.sqrt(1 / N)
-    for _ in range(200):
+    for _ in range(300):
         stay, x = climbed(random, truth, [1] * m, rungs, N, N)
         gaps = [(x[j] - x[0]).mean() / ((x[j] - x[0]).std(ddof=1) / N**0.5) for j in stay if j]
         lost += 0 not in stay and min(gaps) > stats.norm.isf(LEVEL / 2 / (m - 1))
-    assert lost <= LEVEL * 200
+    print(f"{m} arms: lost in {lost} of 300 ladders")
+    assert lost <= most * 300
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0, 3.0])

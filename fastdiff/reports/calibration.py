@@ -1,4 +1,11 @@
-"""The page that goes with a calibration: what was found, in Markdown, every number with its interval."""
+"""The page and the figure of a calibration: what was found, every number with its interval."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .figures import MUTED, PAPER, styled
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 
 TITLE = "# Do intervals and verdicts keep their promise?"
 
@@ -101,3 +108,45 @@ def _percent(row: dict, name: str = "false_verdict_rate") -> str:
 
 def _ratio(row: dict) -> str:
     return f"{row['se_over_sd']:.2f} [{row['se_over_sd.low']:.2f}, {row['se_over_sd.high']:.2f}]"
+
+
+@styled
+def figure(nulls: pd.DataFrame, power: pd.DataFrame) -> Figure:
+    """Standard errors, false verdicts and power against n; whiskers are 95 % intervals, grey bands what is promised.
+
+    nulls, power: the rows of `fastdiff.statistics.calibration.rows`; without power there is no third panel.
+    """
+    shown = bool(len(power))
+    drawn = Figure(figsize=(4 * (2 + shown), 4.2), layout="constrained")
+    left, middle, right = [*drawn.subplots(1, 2 + shown), None][:3]
+    left.axhspan(0.85, 1.2, color=MUTED, alpha=0.15, lw=0)
+    middle.axhspan(0.02, 0.08, color=MUTED, alpha=0.15, lw=0)
+    for i, (arms, part) in enumerate(nulls.groupby("arms", sort=False)):
+        colour, aside = COLOURS[i % len(COLOURS)], 0.93 * 1.03**i
+        for method, marker, name in (("influence", "o", arms), ("first order", "x", None)):
+            of = part[part["method"] == method]
+            look = {"color": colour, "marker": marker, "ls": "-" if name else ":", "label": name, "aside": aside}
+            _whiskers(left, of, "se_over_sd", **look)
+            _whiskers(middle, of, "false_verdict_rate", **look)
+    for i, ((arms, pair), part) in enumerate(power.groupby(["arms", "paired"], sort=False) if shown else []):
+        known = f"{arms} ({part['known_difference'].iloc[0]:+.2f}), {'paired' if pair else 'unpaired'}"
+        colour = COLOURS[i // 2 % len(COLOURS)]
+        look = {"color": colour, "marker": "o", "mfc": colour if pair else PAPER, "ls": "-" if pair else "--"}
+        _whiskers(right, part, "power", label=known, aside=0.97 * 1.02**i, **look)
+    left.set(ylabel="stated / empirical standard error of the difference")
+    middle.set(ylabel="false verdicts at the 5 % level (dotted: first order)", ylim=(0, None))
+    if shown:
+        right.set(ylabel="power: differences told apart", ylim=(-0.03, 1.03))
+    sizes = sorted(nulls["n"].unique())
+    for ax in drawn.axes:
+        ax.set(xscale="log", xlabel="n, images an arm", xticks=sizes, xticklabels=sizes)
+        ax.minorticks_off()
+    for ax, where in zip((left, right)[: 1 + shown], ("outside lower left", "outside lower right")):
+        drawn.legend(*ax.get_legend_handles_labels(), loc=where, ncols=2)
+    return drawn
+
+
+def _whiskers(ax, part: pd.DataFrame, name: str, aside: float, **look) -> None:
+    """A line of a column against n; aside: moves it along n, so that whiskers do not lie on one another."""
+    ends = abs(part[[f"{name}.low", f"{name}.high"]].sub(part[name], axis=0)).T
+    ax.errorbar(part["n"] * aside, part[name], ends, elinewidth=0.8, lw=1, ms=4, **look)
