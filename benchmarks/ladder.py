@@ -111,10 +111,10 @@ def why(ledger: Ledger, key: str) -> str:
 
 
 def arm(record: dict, ledger: Ledger, stays: bool = False):
-    """A quality record by its first value, with influence values where it has an interval."""
-    from fastdiff.metrics.direction import sign
+    """A quality record by the value that cells are compared by, with influence values where it has an interval."""
+    from fastdiff.metrics.direction import judged_by, sign
     from fastdiff.statistics.ladder import Arm
 
-    value = next(iter(record["values"].values()))
+    value = record["values"][judged_by(record["values"])]
     way, psi = sign(value["metric"]), ledger.influence(record["key"]).get(value["metric"])
     return Arm(record["key"], record["cost"]["macs"], way * value["value"], None if psi is None else way * psi, stays)

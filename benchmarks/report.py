@@ -21,10 +21,12 @@ HELD = ("model", "data", "metrics", "seed", "part", "n", "guidance", "precision"
 def main(cfg: DictConfig) -> None:
     from fastdiff.files import write
     from fastdiff.records import Ledger
+    from fastdiff.reports.images import compare_with_plain
     from fastdiff.reports.tables import csv, table, text
 
     ledger, out = Ledger(cfg.ledger), Path(cfg.out)
     chosen = grids(ledger, cfg.grids)
+    compare_with_plain(ledger, list(dict.fromkeys(key for keys in chosen.values() for key in keys)))
     fell = {grid["grid"]: len(grid.get("dropped", [])) for grid in ledger.all("grids")}
     tables = {name: frame for name, keys in chosen.items() if len(frame := table(ledger, keys, fell.get(name, 0)))}
     if not tables:
@@ -60,7 +62,7 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     """File name -> content: the page and its pictures."""
     from fastdiff.reports import answer, figures, html
     from fastdiff.reports.rivals import compare
-    from fastdiff.reports.rows import image_columns, same
+    from fastdiff.reports.rows import image_columns, more_columns, same
 
     base = baseline(tables)
     column = next(name for name in image_columns(every) if base[name] == base[name])
@@ -82,6 +84,9 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     sections += [("Quality against speed", html.svg_figure(files_["pareto.svg"], "pareto", alt, caption, names))]
     hint = "<p>A key opens the command that makes its row.</p>"
     sections += [("All cells", hint + html.cells_tables(tables, notes, typed))]
+    more = html.measures_tables(tables, {name: more_columns(frame) for name, frame in tables.items()})
+    if more:
+        sections += [("More measures of the same images", answer.measures() + more)]
     if (drawn := figures.knobs(alike, column)) is not None:
         caption = "Interval 1 is the uncached network. Of several branches, schedules or protections the most frequent"
         caption += " are shown. Whiskers are 95 % intervals."

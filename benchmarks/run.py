@@ -50,6 +50,7 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
 
     from fastdiff.bench import run_cell, speed_key
     from fastdiff.cell import build, coerced
+    from fastdiff.metrics.direction import JUDGED
     from fastdiff.records import Ledger
     from fastdiff.tracking import Tracker
 
@@ -66,7 +67,8 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     speed = ledger.read("speed", speed_key(cell))
     if tracker.name != "none" and not outcome.reused:
         show(tracker, ledger, cell, outcome.record, speed, cfg.grid)
-    values = [f"{name} {number(value)}" for name, value in outcome.record["values"].items()]
+    shown = outcome.record["values"].items()
+    values = [f"{name} {number(value)}" for name, value in shown if value["metric"] in (*JUDGED, "is")]
     known = " (already measured)" if outcome.reused else ""
     values += [f"{speed['images_per_s']:.1f} images/s"] if speed else []  # a bound is measured without any
     return Result(outcome.key, None, f"{label}: {', '.join(values)}{known}")

@@ -117,6 +117,7 @@ class SweepProgress(Callback):
             self.bar.close()
         if not self.cells:
             return
+        from fastdiff.reports.images import compare_with_plain
         from fastdiff.reports.tables import table, text
 
         keys = every = list(dict.fromkeys(cell.key for cell in self.cells))
@@ -125,7 +126,10 @@ class SweepProgress(Callback):
             keys, self.failures = climbed.keys, self.failures | climbed.failures
             write_grid(config, {"keys": keys, "dropped": climbed.dropped})
         fell = len(climbed.dropped) if climbed else 0
+        compare_with_plain(self.ledger, keys)
         print(f"\n{text(table(self.ledger, keys, fell))}\n")
+        if self.bar is not None:  # something was measured
+            show_sweep(config, self.ledger, self.name, keys, fell)
         print(
             f"{self.name}: done in {(time.perf_counter() - self.begun) / 60:.1f} minutes; records in {self.ledger.root}"
         )
@@ -140,6 +144,18 @@ class SweepProgress(Callback):
             for key, reason in failures.items():
                 print(f"  {key}  {reason}", file=sys.stderr)
             sys.exit(1)
+
+
+def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], fell: int) -> None:
+    """The finished sweep as a W&B run; what goes wrong there is a line."""
+    from fastdiff.cell import build
+    from fastdiff.reports.tables import lines
+    from fastdiff.tracking import Tracker, track_sweep
+
+    tracker = build(Tracker, OmegaConf.to_container(config.tracker), "tracker")
+    found = [] if tracker.name == "none" else lines(ledger, keys, fell)
+    if found and (trouble := track_sweep(tracker, name, found)):
+        print(trouble, file=sys.stderr)
 
 
 def write_grid(config: DictConfig, members: dict) -> None:

@@ -17,8 +17,8 @@ def main(cfg: DictConfig) -> None:
 
     from fastdiff.cell import build, key
     from fastdiff.records import Ledger
-    from fastdiff.reports.tables import KNOBS, row
-    from fastdiff.tracking import Tracker, logged_in, track
+    from fastdiff.reports.tables import KNOBS, lines
+    from fastdiff.tracking import Tracker, logged_in, track, track_sweep
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
     records = list(ledger.all("quality"))
@@ -26,16 +26,20 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"there is nothing to upload in {ledger.root}; measure something first: make bench")
     if tracker.mode == "online" and not logged_in():
         raise ValueError("not logged in to W&B; run `wandb login` or set WANDB_API_KEY, then make sync again")
-    group = {key_: grid["grid"] for grid in ledger.all("grids") for key_ in grid["keys"]}
+    grids = {grid["grid"]: lines(ledger, grid["keys"], len(grid.get("dropped", []))) for grid in ledger.all("grids")}
+    swept = {line["key"]: (line, name) for name, found in grids.items() for line in found}
+    alone = lines(ledger, [record["key"] for record in records if record["key"] not in swept])
+    every = swept | {line["key"]: (line, None) for line in alone}
     failures = []
     for record in tqdm(records, desc="uploading", unit="cell"):
-        line, samples = (
-            row(record, ledger.read("speed", record["speed_key"])),
-            ledger.samples(key(record["identity"]["generation"])),
-        )
-        failures.append(track(tracker, line, KNOBS, group.get(record["key"]), samples))
+        line, grid = every[record["key"]]
+        samples = ledger.samples(key(record["identity"]["generation"]))
+        failures.append(track(tracker, line, KNOBS, grid, samples))
+    failures += [track_sweep(tracker, name, found) for name, found in grids.items() if found]
     failures = [failure for failure in failures if failure]
-    print(f"{len(records) - len(failures)} of {len(records)} cells are in W&B project '{tracker.project}'")
+    total = len(records) + sum(map(bool, grids.values()))
+    print(f"{total - len(failures)} of {total} runs, {len(records)} of them cells, are in W&B project"
+          f" '{tracker.project}'")  # fmt: skip
     if failures:
         print("\n".join(failures), file=sys.stderr)
         sys.exit(1)

@@ -21,7 +21,7 @@ TUNABLE = ("accelerator", "guidance", "sampler")
 def main(cfg: DictConfig) -> None:
     import pandas as pd
 
-    from fastdiff.metrics.direction import sign
+    from fastdiff.metrics.direction import judged_by, sign
     from fastdiff.records import Ledger
     from fastdiff.settings import cell_of
     from fastdiff.statistics import LEVEL, outside, verdicts
@@ -39,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     if reason := outside(cfg.budget.n, cell_of(settings_of(cfg)).metrics.dimensions):
         raise ValueError(f"nothing can be confirmed with budget.n={cfg.budget.n} ({reason})")
     tuned = measured(cfg, ledger, "tune", values)
-    column = next(iter(tuned[usual]["values"]))
+    column = judged_by(tuned[usual]["values"])
     gains = {value: gain(ledger, tuned[value], tuned[usual]) for value in values}
     lines = [{cfg.knob: value, column: number(tuned[value]["values"][column]), f"against {usual}": signed(gains[value])}
              for value in values]  # fmt: skip
@@ -100,9 +100,10 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
 
 def gain(ledger, record: dict, usual: dict):
     """record - usual in the first quality value, paired by noise."""
+    from fastdiff.metrics.direction import judged_by
     from fastdiff.reports.rivals import compare
 
-    column = next(iter(record["values"]))
+    column = judged_by(record["values"])
     lines = [{"key": each["key"], column: each["values"][column]["value"]} for each in (record, usual)]
     return compare(ledger, column, *lines)
 

@@ -18,7 +18,7 @@ from .exports import UINT8, Kept
 from .norms import norms_note, placed, score_covariances
 from .parts import labels_of, load_denoiser, scorer_of, shared
 from .records import Ledger, provenance
-from .scoring import score, score_bound
+from .scoring import SCORED, score, score_bound
 from .settings import device_name
 
 
@@ -37,9 +37,17 @@ def speed_key(cell: Cell) -> str:
 
 
 def finished(cell: Cell, ledger: Ledger) -> bool:
-    """Whether a cell is measured: its quality and, where images are generated, this machine's speed."""
+    """Whether a cell is measured: its quality, by all metrics of today, and where images are generated this machine's
+    speed."""
     timed = cell.metrics.bound or ledger.path("speed", speed_key(cell)).exists()
-    return timed and ledger.path("quality", cell.key).exists()
+    return timed and scored(cell, ledger) is not None
+
+
+def scored(cell: Cell, ledger: Ledger) -> dict | None:
+    """A cell's quality record, unless an earlier version made it, with fewer metrics."""
+    record = ledger.read("quality", cell.key)
+    known = record is not None and (cell.metrics.bound or record.get("scored", 1) >= SCORED)
+    return record if known else None
 
 
 def run_cell(
@@ -105,13 +113,20 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
     if not cell.metrics.bound:
-        speed = measure_speed(cell, sample, seconds)
-        ledger.write("speed", speed["key"], speed | machine)
-        if (known := ledger.read("quality", cell.key)) is not None:  # only the speed of this machine was missing
+        if ledger.read("speed", speed_key(cell)) is None or seconds:
+            speed = measure_speed(cell, sample, seconds)
+            ledger.write("speed", speed["key"], speed | machine)
+        if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
         machine |= {"uint8": UINT8} | ({"images": kept.where} if kept.where else {})
     record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
-    record |= {"values": values, "cost": costs(cell, denoiser), "score_norms": norms_note(cell), "seconds": spent}
+    record |= {
+        "scored": SCORED,
+        "values": values,
+        "cost": costs(cell, denoiser),
+        "score_norms": norms_note(cell),
+        "seconds": spent,
+    }
     record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)

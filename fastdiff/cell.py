@@ -98,6 +98,8 @@ class Cell:
                 f"budget.part={self.budget.part} halves the images that generated ones are compared with, and"
                 f" metrics={self.metrics.name} has none; choose metrics=mnist_classifier or clean_fid"
             )
+        if self.budget.part != "all" and self.metrics.reference is not None:
+            raise ValueError("metrics.reference has no halves to tune and to confirm with; leave it or budget.part out")
 
     @property
     def plain(self) -> bool:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from functools import partial
 
 from .cell import Cell, key
-from .metrics import build_extractor
+from .metrics import Extractor, build_extractor
 from .records import Ledger
-from .scoring import reference_moments
+from .references import Reference, reference_of
 
 _shared: dict[str, object] = {}  # what cells of one process share, keyed by content
 
@@ -20,14 +20,14 @@ def shared(kind: str, identity, make: Callable):
     return _shared[name]
 
 
-def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple:
-    """The extractor and the reference moments that generated images are scored by; both shared between cells."""
+def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple[Extractor, Reference | None]:
+    """The extractor and the reference that generated images are scored by; both shared between cells."""
     scorer = [cell.metrics.extractor_identity(), cell.device.name]
     extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
     reference = shared(
         "reference",
-        [*scorer, cell.data.identity(), cell.budget.part, str(ledger.root)],
-        lambda: reference_moments(cell, ledger, images, extractor),
+        [*scorer, cell.data.identity(), cell.metrics.reference_sha256, cell.budget.part, str(ledger.root)],
+        lambda: reference_of(cell, ledger, images, extractor),
     )
     return extractor, reference
 

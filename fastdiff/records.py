@@ -15,11 +15,11 @@ import numpy as np
 from . import __version__
 from .files import read_json, read_npz, write_json, write_npz
 
-SAMPLES = 64  # images of block 0 kept for looking at
+SAMPLES = 2**24  # bytes: so much of block 0's images is kept, for looking at and for comparing image by image
 
 
 class Ledger:
-    """Records below one folder: blocks/ quality/ speed/ failed/ samples/ images/ norms/ reference/ grids/."""
+    """Records below one folder: blocks/ quality/ paired/ speed/ failed/ samples/ images/ norms/ reference/ grids/."""
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -58,8 +58,8 @@ class Ledger:
         return self.root / "blocks" / generation_key
 
     def write_samples(self, generation_key: str, pixels: np.ndarray) -> None:
-        """Keep the first images (uint8 (N C H W)) of a cell, for looking at."""
-        write_npz(self.path("samples", generation_key, ".npz"), pixels=pixels[:SAMPLES])
+        """Keep the first images (uint8 (N C H W)) of a cell: all 250 of block 0 up to 148 pixels a side in colour."""
+        write_npz(self.path("samples", generation_key, ".npz"), pixels=pixels[: max(1, SAMPLES // pixels[0].nbytes)])
 
     def samples(self, generation_key: str) -> np.ndarray | None:
         path = self.path("samples", generation_key, ".npz")

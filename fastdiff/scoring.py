@@ -1,55 +1,66 @@
-"""From features to quality values with intervals, against reference moments kept in the ledger."""
+"""From features to quality values with intervals, against the reference of a cell."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
-from .cell import Cell, key
-from .files import read_npz, write_npz
+from .cell import Cell
 from .likelihood import PARTS, bits
-from .metrics import Moments, frechet, inception_score, moments, shuffled
+from .metrics import frechet, inception_score, moments, shuffled
 from .metrics.clip_score import clip_score
-from .records import Ledger
-from .statistics import estimate, frechet_expansion, inception_score_influence, outside
+from .metrics.prdc import K, counts
+from .references import Reference
+from .statistics import estimate, few, frechet_expansion, inception_score_influence, outside
+from .statistics.kernel import kid_expansion
+from .statistics.neighbours import prdc_influence
 
-HALVES = {"all": slice(None), "tune": slice(0, None, 2), "confirm": slice(1, None, 2)}  # by `Budget.part`
+SCORED = 2  # raised when records gain metrics: earlier ones are scored anew, from the features that are kept
+PAIRS = ("kid", "precision", "recall", "density", "coverage")  # what compares all images with all
 
-
-def reference_moments(cell: Cell, ledger: Ledger, images, extractor) -> Moments | None:
-    """Moments of the training images' features, computed once for each data, extractor and part (half of the images,
-    `Budget.part`); None where prompts are the reference."""
-    if cell.metrics.prompted:
-        return None
-    identity = {"data": cell.data.identity(), "extractor": cell.metrics.extractor_identity()} | cell.budget.parted()
-    path = ledger.path("reference", key(identity), ".npz")
-    if path.exists():
-        return Moments(**read_npz(path))
-    found = moments(extractor(images.pixels[HALVES[cell.budget.part]]).features)
-    write_npz(path, **found._asdict())
-    return found
+Found = tuple[str, float, np.ndarray | None, tuple[str, ...]]  # metric, value, influence values, words of its name
 
 
-def score(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Moments | None) -> tuple[dict, dict]:
-    """Values by protocol, each with its 95 % interval where it has one, and influence values by metric: (n), or (2 n)
-    with those of the second order."""
-    if cell.metrics.prompted:
-        found = [("clip_score", *clip_score(features))]
-    else:
-        found = [("fid", frechet(moments(features), reference), frechet_expansion(features, reference))]
-    if probabilities.shape[1]:
-        given = probabilities, shuffled(len(probabilities)), cell.metrics.is_splits
-        found.append(("is", inception_score(*given), inception_score_influence(*given)))
+def score(
+    cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Reference | None
+) -> tuple[dict, dict]:
+    """Values by protocol, each with its 95 % interval, or why it has none, and influence values by metric: (n), or
+    (2 n) with those of the second order."""
     values, influence = {}, {}
-    for metric, value, psi in found:
-        interval = {"no_interval": outside(*features.shape)} if psi is None else estimate(value, psi)._asdict()
-        values[_protocol(cell, metric, len(features))] = {"metric": metric, "value": value, **interval}
-        if psi is not None:
+    for metric, value, psi, said in _measured(cell, features, probabilities, reference):
+        n = len(features)
+        reason = outside(*features.shape) if metric == "fid" else few(n) if metric in PAIRS else None
+        interval = {"no_interval": reason} if reason else estimate(value, psi)._asdict()
+        values[_protocol(cell, metric, n, *said)] = {"metric": metric, "value": value, **interval}
+        if not reason:
             influence[metric] = psi
     return values, influence
 
 
-def _protocol(cell: Cell, metric: str, n: int) -> str:
+def _measured(cell: Cell, features, probabilities, reference: Reference | None) -> Iterator[Found]:
+    if cell.metrics.prompted:
+        yield ("clip_score", *clip_score(features), ())
+        return
+    n = len(features)
+    yield "fid", frechet(moments(features), reference.moments), frechet_expansion(features, reference.moments), ()
+    if probabilities.shape[1]:
+        given = probabilities, shuffled(n), cell.metrics.is_splits
+        yield "is", inception_score(*given), inception_score_influence(*given), ()
+    if reference.sample is None:
+        return
+    if n <= K or len(reference.sample.features) <= K:  # no ball has so many neighbours
+        return
+    m = f"m={len(reference.sample.features)}"
+    yield ("kid", *kid_expansion(features, reference.sample.features, reference.sample.within), (m,))
+    counted = counts(features, reference.sample.features, K, reference_radii=reference.sample.radii)
+    psi = prdc_influence(counted)
+    for metric, value in counted.values()._asdict().items():
+        yield metric, value, psi[metric], (f"k={K}", m)
+
+
+def _protocol(cell: Cell, metric: str, n: int, *said: str) -> str:
     """The value's name, with the part where that is not `all`: fid[mnist-classifier,part=tune,n=1000]."""
-    name, part = cell.metrics.protocol(metric, n), cell.budget.part
-    return name if part == "all" else name.replace(",n=", f",part={part},n=")
+    part = () if cell.budget.part == "all" else (f"part={cell.budget.part}",)
+    return cell.metrics.protocol(metric, n, *said, *part)
 
 
 def score_bound(cell: Cell, denoiser, held_out, cov_x0: list[float] | None, progress) -> tuple[dict, dict]:

@@ -1,7 +1,9 @@
 """Weights & Biases as a view of the ledger: one run per cell. Nothing here can stop a measurement."""
 
+import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,25 +35,55 @@ def track(
     their names in the letters that W&B sorts and filters by. samples uint8 (N C H W). A repeated cell updates its run.
     Returns what went wrong, or None.
     """
+    return _tried(tracker, row.get("key"), lambda: _write_cell(tracker, row, knobs, group, samples))
+
+
+def track_sweep(tracker: Tracker, name: str, lines: list[dict[str, Any]]) -> str | None:
+    """Write a finished sweep as one W&B run: the table of its cells, whose verdicts are adjusted for all of them, and
+    how many cells have which verdict. Returns what went wrong, or None."""
+    return _tried(tracker, f"the table of {name}", lambda: _write_sweep(tracker, name, lines))
+
+
+def _tried(tracker: Tracker, what: str, write: Callable[[], None]) -> str | None:
     if tracker.name == "none":
         return None
+    os.environ.setdefault("WANDB_SILENT", "true")
     try:
-        _write(tracker, row, knobs, group, samples)
+        write()
     except Exception as error:  # whatever W&B raises, the measurement is safe in the ledger
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        return f"W&B could not record {row['key']} ({reason}); the ledger has it, `make sync` replays it"
+        return f"W&B could not record {what} ({reason}); the ledger has it, `make sync` replays it"
     return None
 
 
-def _write(tracker, row, knobs, group, samples) -> None:
-    os.environ.setdefault("WANDB_SILENT", "true")
+def _write_sweep(tracker, name, lines) -> None:
     import wandb
 
-    config = {name: row[name] for name in knobs}
+    columns = list(dict.fromkeys(column for line in lines for column in line))
+    rows = [[_said(line.get(column)) for column in columns] for line in lines]
+    verdicts = [line["verdict"] for line in lines if line.get("verdict")]
+    with wandb.init(
+        project=tracker.project, entity=tracker.entity, mode=tracker.mode, id=f"sweep-{name}", resume="allow",
+        group=name, name=f"sweep {name}", job_type="sweep",
+    ) as run:  # fmt: skip
+        run.summary.update({f"cells_{word}": verdicts.count(word) for word in dict.fromkeys(verdicts)})
+        run.summary["cells"] = len(lines)
+        run.log({"cells_table": wandb.Table(columns=columns, data=rows)})
+
+
+def _said(value):
+    """What W&B takes: NaN, which no column of words may hold, is nothing."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _write_cell(tracker, row, knobs, group, samples) -> None:
+    import wandb
+
+    config = {name: _said(row[name]) for name in knobs}
     metrics = {
         re.sub(r"\W+", "_", name).strip("_"): value
         for name, value in row.items()
-        if name not in knobs and isinstance(value, (int, float))
+        if name not in knobs and isinstance(value, (int, float, str)) and _said(value) is not None
     }
     with wandb.init(
         project=tracker.project, entity=tracker.entity, mode=tracker.mode, id=row["key"], resume="allow",

@@ -1,13 +1,21 @@
 """Reference statistics: what is read of other projects' files, and what their cards refuse."""
 
 import json
+import re
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_module
 
-from fastdiff.metrics import moments
+from fastdiff.metrics import Features, moments
 from fastdiff.metrics.reference import ReferenceCard, card_path, read_reference, write_reference
+from fastdiff.records import Ledger
+from fastdiff.references import reference_of
+from fastdiff.scoring import score
+from fastdiff.settings import cell_of
+from fastdiff_benchmarks.entry import settings_of
 
 CARD = ReferenceCard("ab" * 32, "train", 50, "clean", "inception-v3", "cd" * 32, "0.1")
 
@@ -112,3 +120,69 @@ def test_a_file_of_something_else_is_refused(tmp_path, arrays, said):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no reference statistics at .*r.npz; check the path or compute them"):
         read_reference(tmp_path / "r.npz")
+
+
+class Extractor:
+    """Two features of an image; counts how many images it saw."""
+
+    seen = 0
+
+    def __call__(self, pixels):
+        Extractor.seen += len(pixels)
+        x = pixels.reshape(len(pixels), -1).astype(np.float32)
+        return Features(np.stack([x.mean(1), x.std(1)], 1).astype(np.float16), np.empty((len(pixels), 0), np.float32))
+
+
+@pytest.fixture
+def cell():
+    def make(*overrides: str):
+        with initialize_config_module("fastdiff_conf", version_base="1.3"):
+            return cell_of(settings_of(compose("config", overrides=["device=cpu", "budget.n=20", *overrides])))
+
+    return make
+
+
+@pytest.fixture
+def images():
+    return SimpleNamespace(pixels=np.random.default_rng(0).integers(0, 256, (40, 1, 4, 4), dtype=np.uint8))
+
+
+def test_a_cell_s_reference_is_computed_once_and_has_a_card_that_says_of_what(cell, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(Extractor, "seen", 0)
+    first, again = (reference_of(cell(), Ledger(tmp_path), images, Extractor()) for _ in range(2))
+    assert Extractor.seen == 40 and first.sample.features.shape == (40, 2) and len(first.sample.radii) == 40
+    assert np.array_equal(first.moments.cov, again.moments.cov) and first.sample.within == again.sample.within
+    (path,) = tmp_path.glob("reference/*.card.json")
+    card, of = json.loads(path.read_text()), cell()
+    assert card["data_sha256"] == of.data.sha256 and card["extractor_sha256"] == of.metrics.sha256
+    assert (card["n"], card["split"], card["resize"]) == (40, "train", "none")
+    assert card["extractor"] == "mnist-classifier" and card["code_version"]
+
+
+@pytest.mark.parametrize("field, value", [("data_sha256", "00"), ("split", "test"), ("extractor_sha256", "11")])
+def test_kept_statistics_of_something_else_are_refused_by_the_field_s_name(cell, images, tmp_path, field, value):
+    reference_of(cell(), Ledger(tmp_path), images, Extractor())
+    (path,) = tmp_path.glob("reference/*.card.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(ValueError, match=f"has {field} {value}, but .* is asked for"):
+        reference_of(cell(), Ledger(tmp_path), images, Extractor())
+
+
+def test_statistics_from_a_file_are_another_protocol_and_another_key(cell, tmp_path):
+    draw = np.random.default_rng(0).normal(size=(500, 64))
+    np.savez(tmp_path / "edm.npz", mu=draw.mean(0), sigma=np.cov(draw.T))
+    usual, given = cell(), cell(f"+metrics.reference={tmp_path}/edm.npz")
+    assert re.fullmatch(r"fid\[mnist-classifier,reference=edm@[0-9a-f]{8},n=20\]", given.metrics.protocol("fid", 20))
+    assert given.key != usual.key and given.generation() == usual.generation()
+    found = reference_of(given, Ledger(tmp_path), None, None)
+    assert found.sample is None and np.allclose(found.moments.mean, draw.mean(0))
+    values, _ = score(given, draw[:20].astype(np.float16), np.full((20, 10), 0.1), found)
+    assert sorted(value["metric"] for value in values.values()) == ["fid", "is"]  # the others need features
+
+
+def test_statistics_of_another_extractor_and_halves_of_a_file_are_refused(cell, tmp_path):
+    np.savez(tmp_path / "inception.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    with pytest.raises(ValueError, match="statistics of 2048 features, but 'mnist-classifier' has 64"):
+        reference_of(cell(f"+metrics.reference={tmp_path}/inception.npz"), Ledger(tmp_path), None, None)
+    with pytest.raises(ValueError, match="metrics.reference has no halves"):
+        cell(f"+metrics.reference={tmp_path}/inception.npz", "budget.part=tune")

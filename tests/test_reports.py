@@ -19,6 +19,7 @@ from fastdiff.plans import DeepCache, SkipTuning
 from fastdiff.records import Ledger
 from fastdiff.reports import answer, figures, rivals, tables
 from fastdiff.reports import html as pages
+from fastdiff.reports.images import compare_with_plain
 from fastdiff.reports.rows import LATER, cached, plain, row
 from fastdiff.reports.tables import KNOBS, table
 from fastdiff.reports.words import describe
@@ -94,7 +95,8 @@ def write_cell(
     ledger.write("speed", speed_name, speed | {"batches": 3, "device": where["device"], "made": made})
     ledger.write_influence(name, {"is": psi} if unsure else {"fid": psi, "is": psi})
     ledger.write_samples(key(generation), pixels)
-    record = {"kind": "quality", "key": name, "identity": {"generation": generation, "n": n}, "n": n, "values": values}
+    identity = {"generation": generation, "n": n, "metrics": {"extractor": "mnist-classifier", "sha256": "0" * 64}}
+    record = {"kind": "quality", "key": name, "identity": identity, "n": n, "values": values}
     ledger.write("quality", name, record | {"cost": cost, "speed_key": speed_name, **where})
     return name
 
@@ -120,6 +122,7 @@ def made(tmp_path_factory):
         ledger, settings("ddim", 7, 1, 1.0, n=200), np.random.default_rng(0), np.zeros((10, 1, 28, 28), np.uint8)
     )
     conf = settings("ddpm", 50, 1, 1.0)
+    compare_with_plain(ledger)  # as every sweep does at its end
     ledger.write("failed", "f" * 16, {"kind": "failed", "key": "f" * 16, "reason": "<out> of memory", "settings": conf})
     return ledger, root / "report", make(root)
 
@@ -196,6 +199,14 @@ def test_the_page_names_every_cell_and_every_failure(made):
     for word in ('<html lang="en">', "<main>", "0123456789abcdef with uncommitted changes", "Test CPU, 2 cores", FID):
         assert word in text
     assert text.count("<h1>") == 1
+
+
+def test_the_page_has_a_table_of_further_measures_and_says_what_they_are(made):
+    page = (made[1] / "index.html").read_text()
+    part = page[page.index("<h2>More measures") : page.index("<h2>Quality against the knobs")]
+    assert part.count("<table>") == 3 and "psnr<wbr>[plain,<wbr>n=64]" in part and "<code>recall</code>" in part
+    heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', part[part.index("default: more") :])
+    assert any(head.startswith("is<wbr>[") for head in heads) and not any(head.startswith("fid") for head in heads)
 
 
 def test_equal_ledgers_give_equal_pages(made):

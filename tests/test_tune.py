@@ -15,7 +15,7 @@ from fastdiff.cell import PARTS
 from fastdiff.metrics import Features
 from fastdiff.noise import IMAGES, LABELS, LIKELIHOOD, SCORE_NORMS, noise_of
 from fastdiff.records import Ledger
-from fastdiff.scoring import HALVES, reference_moments
+from fastdiff.references import HALVES, reference_of
 from fastdiff.settings import cell_of
 from fastdiff_benchmarks import tune
 from fastdiff_benchmarks.entry import settings_of
@@ -67,11 +67,11 @@ def test_the_references_of_tune_and_confirm_have_no_image_in_common_and_are_ever
             seen[part] = pixels.ravel().tolist()
             return Features(np.stack([pixels.ravel(), pixels.ravel() ** 2], 1).astype(np.float16), None)
 
-        first = reference_moments(cell(f"budget.part={part}"), Ledger(tmp_path), images, extractor)
+        first = reference_of(cell(f"budget.part={part}"), Ledger(tmp_path), images, extractor).moments
         assert first.mean[0] == np.mean(seen[part])
     assert not set(seen["tune"]) & set(seen["confirm"])
     assert sorted(seen["tune"] + seen["confirm"]) == seen["all"] == list(range(33))
-    assert len(list(tmp_path.glob("reference/*"))) == 3
+    assert len(list(tmp_path.glob("reference/*.card.json"))) == 3
 
 
 def test_the_part_all_is_in_no_key_and_the_others_are_in_all_but_that_of_speed(cell):

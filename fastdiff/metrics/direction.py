@@ -1,7 +1,8 @@
 """Which way a metric points: the one place that knows."""
 
-LOWER = ("fid", "kid", "nll")  # lower is better
-HIGHER = ("clip_score", "coverage", "density", "is", "precision", "recall")  # higher is better
+LOWER = ("feature_distance", "fid", "kid", "largest_difference", "nll")  # lower is better
+HIGHER = ("clip_score", "coverage", "density", "is", "precision", "psnr", "recall", "ssim")  # higher is better
+JUDGED = ("fid", "clip_score", "nll")  # what cells are compared by: each has one of these
 
 
 def sign(name: str) -> int:
@@ -13,6 +14,11 @@ def sign(name: str) -> int:
     if metric not in (*LOWER, *HIGHER):
         raise ValueError(f"metric '{metric}' is not one of: {', '.join(sorted((*LOWER, *HIGHER)))}")
     return 1 if metric in LOWER else -1
+
+
+def judged_by(values: dict[str, dict]) -> str:
+    """Of the values of a quality record, by protocol, the name of the one that cells are compared by."""
+    return next(name for name, value in values.items() if value["metric"] in JUDGED)
 
 
 def words(name: str) -> str:

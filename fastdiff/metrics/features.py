@@ -1,6 +1,7 @@
 """Images -> features -> metrics: what an extractor is, and the embedded one."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ class MetricsCard:
     one of its modes) or `clip` (scores of images and their prompts, by a CLIP in the folder or of the hub's name
     `weights`). is_splits: splits of the Inception Score. batch: images per call of the extractor. Or `nll`: no
     extractor and no generated images, but the variational bound on held-out images (`fastdiff.likelihood`).
+    reference: an npz with statistics of reference images (`metrics.reference`), in place of those of the data's.
     """
 
     name: str
@@ -26,6 +28,8 @@ class MetricsCard:
     mode: str | None = None
     is_splits: int = 10
     batch: int = 250
+    reference: str | None = None
+    reference_sha256: str | None = None
 
     def __post_init__(self):
         if self.kind not in ("classifier", "clean_fid", "clip", "nll"):
@@ -33,9 +37,13 @@ class MetricsCard:
         modes = ("clean", "legacy_pytorch", "legacy_tensorflow")
         if self.kind == "clean_fid" and self.mode not in modes:
             raise ValueError(f"metrics.mode '{self.mode}' is not one of: {', '.join(modes)}")
+        if self.reference is not None and self.kind not in ("classifier", "clean_fid"):
+            raise ValueError(f"metrics={self.name} is scored against no reference statistics; leave reference out")
 
     def resolved(self) -> "MetricsCard":
-        """The card with the digest of its weights filled in."""
+        """The card with the digests of its weights and of its reference filled in."""
+        if self.reference is not None and self.reference_sha256 is None:
+            return replace(self, reference_sha256=sha256(locate(self.reference))).resolved()
         if self.kind == "clean_fid":
             from .clean_fid import pinned
 
@@ -71,12 +79,15 @@ class MetricsCard:
         """How the extractor is named in a protocol: `mnist-classifier`, `clean,inception-v3`."""
         return ",".join(filter(None, (self.mode, self.name)))
 
-    def protocol(self, metric: str, n: int) -> str:
-        """Name of a quality value: fid[mnist-classifier,n=1000], nll[bits/dim,n=1000]."""
+    def protocol(self, metric: str, n: int, *said: str) -> str:
+        """Name of a quality value: fid[mnist-classifier,n=1000], nll[bits/dim,n=1000]. said: what else counts."""
         if self.bound:
             return f"{metric}[bits/dim,n={n}]"
         splits = [f"splits={self.is_splits}"] if metric == "is" else []
-        return f"{metric}[{','.join([self.extractor, *splits, f'n={n}'])}]"
+        given = []
+        if metric == "fid" and self.reference is not None:
+            given = [f"reference={Path(self.reference).stem}@{self.reference_sha256[:8]}"]
+        return f"{metric}[{','.join([self.extractor, *splits, *given, *said, f'n={n}'])}]"
 
     def extractor_identity(self) -> dict:
         """What features depend on."""
@@ -88,7 +99,8 @@ class MetricsCard:
             return {"metric": "nll"}
         if self.prompted:
             return self.extractor_identity() | {"metric": "clip_score"}
-        return self.extractor_identity() | {"is_splits": self.is_splits}
+        given = {} if self.reference is None else {"reference": self.reference_sha256}
+        return self.extractor_identity() | {"is_splits": self.is_splits} | given
 
 
 class Features(NamedTuple):

@@ -23,30 +23,35 @@ def paired(
     slow_features: np.ndarray | None = None,
     batch: int = 250,
 ) -> dict[str, np.ndarray]:
-    """`psnr` (dB), `ssim` in [-1, 1], `largest_difference` (levels, 0 for identical images alone) and, with features
-    (N D), their Euclidean `feature_distance`: float64 (N) each.
+    """`psnr` (dB), `largest_difference` (levels, 0 for identical images alone), `ssim` in [-1, 1] of images from 11
+    pixels a side on, which its window fits, and with features (N D) their `feature_distance`: float64 (N) each.
 
-    pixels uint8 (N C H W), 0 .. 255; image i of both has the same noise. Raises ValueError for unequal shapes,
-    for images below 11 pixels a side, which SSIM's window does not fit, and for features that are NaN or infinite,
-    naming the first bad image.
+    pixels uint8 (N C H W), 0 .. 255; image i of both has the same noise. Raises ValueError for unequal shapes or none,
+    and for features that are NaN or infinite, naming the first bad image.
     """
     _alike(pixels, slow_pixels, "images")
     for array in (pixels, slow_pixels):
         check_pixels(array)
-    if len(pixels) == 0 or min(pixels.shape[2:]) < WINDOW:
-        raise ValueError(f"images of shape {pixels.shape}: SSIM needs at least one, of {WINDOW} pixels a side")
+    if len(pixels) == 0:
+        raise ValueError("there are no images to compare; give at least one")
     parts = [slice(start, start + batch) for start in range(0, len(pixels), batch)]
     found = {"psnr": np.concatenate([_psnr(pixels[part], slow_pixels[part]) for part in parts])}
     found["largest_difference"] = np.concatenate([_difference(pixels[part], slow_pixels[part]) for part in parts])
-    found["ssim"] = np.concatenate([_ssim(pixels[part], slow_pixels[part]) for part in parts])
+    if min(pixels.shape[2:]) >= WINDOW:
+        found["ssim"] = np.concatenate([_ssim(pixels[part], slow_pixels[part]) for part in parts])
     if features is not None and slow_features is not None:
-        _alike(features, slow_features, "features")
         if len(features) != len(pixels):
             raise ValueError(f"{len(features)} images have features, but {len(pixels)} pixels")
-        check_finite(features)
-        check_finite(slow_features)
-        found["feature_distance"] = np.linalg.norm(features.astype(np.float64) - slow_features, axis=1)
+        found["feature_distance"] = feature_distance(features, slow_features)
     return found
+
+
+def feature_distance(features: np.ndarray, slow_features: np.ndarray) -> np.ndarray:
+    """Euclidean distance (N) between the features (N D) of both images of each pair. Raises ValueError as `paired`."""
+    _alike(features, slow_features, "features")
+    check_finite(features)
+    check_finite(slow_features)
+    return np.linalg.norm(features.astype(np.float64) - slow_features, axis=1)
 
 
 def _psnr(pixels: np.ndarray, slow: np.ndarray) -> np.ndarray:

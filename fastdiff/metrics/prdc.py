@@ -14,6 +14,7 @@ import numpy as np
 
 from .fid import check_finite
 
+K = 5  # a ball reaches to this neighbour (Naeem et al. 2020)
 BLOCK = 2**22  # distances held at once: 32 MB
 TIE = 1e-12  # of |x|^2 + |y|^2: distances that differ by less are equal up to rounding
 
@@ -27,25 +28,58 @@ class PRDCValues(NamedTuple):
     coverage: float
 
 
-def radii(features: np.ndarray, k: int = 5) -> np.ndarray:
+class Counts(NamedTuple):
+    """How n arm images and m reference images lie in one another's balls, and what would change without one of them.
+
+    balls (n): of the reference, around each arm image. covering (m): arm images in the ball of each reference image.
+    recalling (m): balls of the arm around each reference image. sole_cover, sole_recall (m): the arm image of these,
+    where it is the only one. nearest (n k): numbers of the k nearest other arm images. shell (pairs 2): arm image a and
+    reference image j that lies outside a's ball, but within the one it has when one of its k nearest is left out.
+    """
+
+    k: int
+    balls: np.ndarray
+    covering: np.ndarray
+    recalling: np.ndarray
+    sole_cover: np.ndarray
+    sole_recall: np.ndarray
+    nearest: np.ndarray
+    shell: np.ndarray
+
+    def values(self) -> PRDCValues:
+        shares = (float((count > 0).mean()) for count in (self.balls, self.recalling, self.covering))
+        precision, recall, coverage = shares
+        return PRDCValues(precision, recall, float(self.balls.mean() / self.k), coverage)
+
+
+def radii(features: np.ndarray, k: int = K) -> np.ndarray:
     """Squared distance (N) of each image to its k-th nearest other one, float64; a reference's is worth keeping.
 
     Raises ValueError, naming the first bad image, on NaN or infinity, and where there are not k others.
     """
+    return neighbours(features, k)[0]
+
+
+def neighbours(features: np.ndarray, k: int = K) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Squared distances (N) to the k-th and to the next nearest other image (inf where there is none), and the numbers
+    (N k) of the k nearest."""
     x = _checked(features, k)
     x = x - x.mean(0)
-    found = np.empty(len(x))
+    reach, wider, nearest = np.empty(len(x)), np.full(len(x), np.inf), np.empty((len(x), k), int)
+    last = min(k, len(x) - 1)
     for rows in _blocks(len(x), len(x)):
         distances, _ = _squared(x[rows], x)
         distances[np.arange(len(distances)), np.arange(len(x))[rows]] = np.inf
-        found[rows] = np.partition(distances, k - 1, axis=1)[:, k - 1].clip(0)
-    return found
+        order = np.argpartition(distances, (k - 1, last), axis=1)
+        kept = np.take_along_axis(distances, order[:, : last + 1], axis=1).clip(0)
+        reach[rows], wider[rows], nearest[rows] = kept[:, k - 1], kept[:, last], order[:, :k]
+    return reach, wider if len(x) > k + 1 else np.full(len(x), np.inf), nearest
 
 
 def prdc(
     features: np.ndarray,
     reference: np.ndarray,
-    k: int = 5,
+    k: int = K,
     closed: bool = True,
     reference_radii: np.ndarray | None = None,
 ) -> PRDCValues:
@@ -54,22 +88,37 @@ def prdc(
     closed: an image on the surface of a ball lies in it. reference_radii: `radii(reference, k)`, where it is kept.
     (N^2 + N M + M^2) D multiplications, memory O((N + M) D).
     """
+    return counts(features, reference, k, closed, reference_radii).values()
+
+
+def counts(
+    features: np.ndarray,
+    reference: np.ndarray,
+    k: int = K,
+    closed: bool = True,
+    reference_radii: np.ndarray | None = None,
+) -> Counts:
+    """What `prdc` counts, and what leaving out an image of the arm would change."""
     x, y = _checked(features, k), _checked(reference, k)
-    arm = radii(x, k)
+    reach, wider, nearest = neighbours(x, k)
     real = radii(y, k) if reference_radii is None else reference_radii
     middle = y.mean(0)  # distances do not depend on it, their rounding does
     x, y = x - middle, y - middle
-    balls = np.empty(len(x), int)  # of the reference, around each arm image
-    recalled, covered = np.zeros(len(y), bool), np.zeros(len(y), bool)
+    balls = np.empty(len(x), int)
+    covering, recalling, sole_cover, sole_recall = np.zeros((4, len(y)), int)
+    shell, compare = [], np.less_equal if closed else np.less
     for rows in _blocks(len(x), len(y)):
         distances, tie = _squared(x[rows], y)
         distances += -tie if closed else tie
-        compare = np.less_equal if closed else np.less
-        inside = compare(distances, real)
+        inside, recalled = compare(distances, real), compare(distances, reach[rows, None])
         balls[rows] = inside.sum(1)
-        covered |= inside.any(0)
-        recalled |= compare(distances, arm[rows, None]).any(0)
-    return PRDCValues(float((balls > 0).mean()), float(recalled.mean()), float(balls.mean() / k), float(covered.mean()))
+        for found, count, sole in ((inside, covering, sole_cover), (recalled, recalling, sole_recall)):
+            any_ = found.any(0)
+            count += found.sum(0)
+            sole[any_] = rows.start + found.argmax(0)[any_]
+        a, j = np.nonzero(compare(distances, wider[rows, None]) & ~recalled)
+        shell.append(np.stack([rows.start + a, j], axis=1))
+    return Counts(k, balls, covering, recalling, sole_cover, sole_recall, nearest, np.concatenate(shell))
 
 
 def _checked(features: np.ndarray, k: int) -> np.ndarray:

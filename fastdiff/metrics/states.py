@@ -13,7 +13,7 @@ from torchmetrics import Metric
 from .fid import Moments, check_finite, frechet
 from .inception_score import shuffled
 from .kid import kid, kid_subsets
-from .prdc import prdc
+from .prdc import K, prdc
 
 
 class _Sums(Metric):
@@ -165,7 +165,7 @@ class PRDC(_Kept):
 
     higher_is_better = True
 
-    def __init__(self, reference, n: int, k: int = 5, closed: bool = True, **kwargs):
+    def __init__(self, reference, n: int, k: int = K, closed: bool = True, **kwargs):
         super().__init__(reference, n, **kwargs)
         self.k, self.closed = k, closed
 

@@ -105,7 +105,6 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         f" Lower is better.{ours if 'mnist-classifier' in name else ''}"
         for name in quality_columns(frame)
     ]
-    items += [f"<code>{name}</code>: inception score. Higher is better." for name in quality_columns(frame, "is")]
     items += [
         f"<code>{name}</code>: 100 times the cosine between the embeddings of an image and of its prompt by that CLIP,"
         " at least 0, mean over the images. Higher is better."
@@ -134,6 +133,24 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         " <code>MMACs</code>: million multiply-accumulates per image over the whole trajectory.",
     ]
     return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
+
+
+def measures() -> str:
+    """What the measures are that cells are not compared by."""
+    sets = (
+        "<code>is</code>: inception score; higher is better. <code>kid</code>: the kernel distance over all pairs,"
+        " without bias; lower is better. <code>precision</code>, <code>density</code>: how far generated images lie"
+        " among the reference's; <code>recall</code>, <code>coverage</code>: how much of the reference they reach;"
+        " higher is better. k is the neighbour that a ball reaches to, m the number of reference images. Intervals as"
+        " above; those of recall and coverage are rather too wide."
+    )
+    pairs = (
+        "<code>[plain, ...]</code>: images beside those of the plain cell with the same steps and the same noise, one"
+        " by one, mean over the pairs: <code>psnr</code> (dB) and <code>ssim</code>, higher is nearer,"
+        " <code>largest_difference</code> (levels of 255) and <code>feature_distance</code>, lower is nearer. Other"
+        " images are not worse images: what a set loses, <code>fid</code> says."
+    )
+    return f"<p>{sets}</p><p>{pairs}</p>"
 
 
 def environment(records: list[dict]) -> str:

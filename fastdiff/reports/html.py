@@ -8,7 +8,7 @@ import pandas as pd
 
 from .figures import INK, PAPER, RULE
 from .rivals import rival_words, rivalled
-from .rows import KNOBS, main_columns, quality_columns
+from .rows import KNOBS, main_columns
 from .tables import differs, short
 
 CSS = """
@@ -85,7 +85,7 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
     """
     knobs, seen, parts = varying(pd.concat(list(grids.values()))), set(), []
     for grid, cells in grids.items():
-        rows, values = [], [*main_columns(cells), *quality_columns(cells, "is")]
+        rows, values = [], main_columns(cells)
         against = ["against_rival", "rival_verdict"] if rivalled(cells) else []
         paired = ["r"] if cells["change.r"].notna().any() else []
         columns = [*knobs, *values, "change", *paired, "verdict", *against, "images_per_s", "speedup", "nfe"]
@@ -109,11 +109,31 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
             name = "" if line["key"] in seen else f' id="cell-{line["key"]}"'
             seen.add(line["key"])
             rows.append(f"<tr{name}>{''.join(_cell('td', shown[c], c in right) for c in columns)}</tr>")
-        heads = [_cell('th scope="col"', re.sub(r"([,_])|(?=\[)", r"\1<wbr>", c), c in right) for c in columns]
-        table = f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-        title = f"{escape(grid)}: {escape(notes[grid])}"
-        parts.append(f"<h3>{title}</h3>{_scrolling(table, title)}")
+        parts.append(_headed(f"{escape(grid)}: {escape(notes[grid])}", columns, right, rows))
     return "".join(parts)
+
+
+def measures_tables(grids: dict[str, pd.DataFrame], measures: dict[str, list[str]]) -> str:
+    """A table a grid with all that was measured of its images beyond what they are compared by.
+
+    measures: grid -> its columns. Whatever no cell of a grid has is left out of its table.
+    """
+    knobs, parts = varying(pd.concat(list(grids.values()))), []
+    for grid, cells in grids.items():
+        rows, columns = [], [*knobs, *measures[grid]]
+        for _, line in cells.iterrows() if measures[grid] else ():
+            shown = {k: _knob(line[k]) for k in knobs}
+            shown |= {v: ends(line, v, cells[v].abs().max(), "", RANGE) for v in measures[grid]}
+            rows.append(f"<tr>{''.join(_cell('td', shown[c], c in measures[grid]) for c in columns)}</tr>")
+        parts += [_headed(f"{escape(grid)}: more measures", columns, set(measures[grid]), rows)] if rows else []
+    return "".join(parts)
+
+
+def _headed(title: str, columns: list[str], right: set[str], rows: list[str]) -> str:
+    """A table of rows in html under its title; names of columns break where they can."""
+    heads = [_cell('th scope="col"', re.sub(r"([,_])|(?=\[)", r"\1<wbr>", c), c in right) for c in columns]
+    table = f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<h3>{title}</h3>{_scrolling(table, title)}"
 
 
 def text_table(heads: list[str], rows: list[list[str]], label: str) -> str:
@@ -131,8 +151,8 @@ def varying(frame: pd.DataFrame) -> list[str]:
 
 
 def number(value: float, size: float = 1.0, sign: str = "") -> str:
-    """A number with as many decimals as suit values up to `size`: 12.34, 123.4, 1234."""
-    digits = 2 if size < 100 else 1 if size < 1000 else 0
+    """A number with as many decimals as suit values up to `size`: 0.01234, 0.123, 12.34, 123.4, 1234."""
+    digits = next((digits for least, digits in ((1000, 0), (100, 1), (1, 2), (0.1, 3)) if size >= least), 5)
     return DASH if value is None or pd.isna(value) else f"{value:{sign}.{digits}f}"
 
 

@@ -74,12 +74,18 @@ def _columns(name: str, verdict: str, each: Comparison | str | None) -> dict:
 
 def change(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> Comparison | str | None:
     """The line against the plain cell of its setting, in its first quality value: `plain` if it is that cell itself."""
-    base, columns = frame[plain(frame) & same(frame, line, SETTING)], _measured(line, frame)
-    if base.empty or not columns:
+    base, columns = plain_cell(line, frame), _measured(line, frame)
+    if base is None or not columns:
         return None
-    if base["key"].iloc[0] == line["key"]:
+    if base["key"] == line["key"]:
         return "plain"
-    return compared(ledger, columns[0], line, base.iloc[0])
+    return compared(ledger, columns[0], line, base)
+
+
+def plain_cell(line: pd.Series, frame: pd.DataFrame) -> pd.Series | None:
+    """The plain cell of a line's setting: same steps and noise, no method at work; None where it is not measured."""
+    found = frame[plain(frame) & same(frame, line, SETTING)]
+    return None if found.empty else found.iloc[0]
 
 
 def rival(line: pd.Series, frame: pd.DataFrame, ledger: Ledger) -> tuple[str | None, Comparison | str | None]:

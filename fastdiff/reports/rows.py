@@ -1,10 +1,12 @@
 """A record as one flat line: every knob under its own name, every quality value under its protocol's name."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 
 import pandas as pd
 
 from ..plans import DeepCache, SkipTuning
+from ..records import Ledger
 
 _TUNING = ["index", "over_level", "window", "apply"]
 _CACHING = ["schedule", "center", "power", "full", "protect_first", "protect_last"]
@@ -22,6 +24,10 @@ KNOBS = [
 
 # Not in the first tables: columns of a file only where a cell has a value.
 LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS, "part"]
+
+# Quality values that cells are not compared by, in the order people read them.
+MORE = ("is", "kid", "precision", "recall", "density", "coverage", "psnr", "ssim", "largest_difference")
+MORE += ("feature_distance",)
 
 # Knobs that have to be equal for two cells to be compared: all but the three methods'.
 METHODS = {"sampler", "rho_bottom", "rho_top", "interval", "branch", "variance", "analytic_images"}
@@ -51,6 +57,12 @@ def row(record: dict, speed: dict | None) -> dict:
     for name in ("images_per_s", "latency_ms"):
         line[name] = speed[name] if speed else None
     return line | {name: record["cost"][name] for name in ("nfe", "full_calls", "macs", "conv_macs")}
+
+
+def rows(records: Iterable[dict], ledger: Ledger) -> pd.DataFrame:
+    """The lines of quality records, all knobs first."""
+    frame = pd.DataFrame([row(record, ledger.read("speed", record["speed_key"])) for record in records])
+    return frame[["key", *KNOBS, *(name for name in frame if name not in KNOBS and name != "key")]]
 
 
 def _sampling(sampler: dict) -> dict:
@@ -127,6 +139,12 @@ def same(frame: pd.DataFrame, line: pd.Series, names: list[str]) -> pd.Series:
 def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
     """Columns with values of a metric, one per protocol: numbers of different protocols never share a column."""
     return [name for name in frame if name.startswith(f"{metric}[") and name.endswith("]")]
+
+
+def more_columns(frame: pd.DataFrame) -> list[str]:
+    """Columns of all other quality values that any row has: of the set of images, then image by image."""
+    found = [name for metric in MORE for name in quality_columns(frame, metric)]
+    return [name for name in found if frame[name].notna().any()]
 
 
 def main_columns(frame: pd.DataFrame) -> list[str]:

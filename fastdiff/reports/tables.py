@@ -5,8 +5,9 @@ import math
 import pandas as pd
 
 from ..records import Ledger
+from .images import columns_of_pairs
 from .rivals import RIVAL, judged, rival_words, rivalled
-from .rows import KNOBS, LATER, SETTING, cached, main_columns, quality_columns, row, same
+from .rows import KNOBS, LATER, SETTING, cached, main_columns, quality_columns, rows, same
 
 # Knobs that say what a cell is by being absent too: none is part of every variant of its method.
 _OPTIONAL = {"interval", "window", "center", "power", "full"}
@@ -18,8 +19,9 @@ def table(ledger: Ledger, keys: list[str] | None = None, fell: int = 0) -> pd.Da
     speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
     of the plain sampler (same steps, no method at work), with its paired 95 % interval and the correlation of the pairs
     (change.r); verdict in words. against_rival, rival_verdict: the same for cached cells, against the best plain cell
-    (`rival`) as fast. The cells compared with are looked for in the whole ledger; verdicts are Holm's over the table
-    and what `fell` from it.
+    (`rival`) as fast. psnr[plain,n=...] and its like: images beside those of the plain cell, as far as they have been
+    compared (`reports.images`). The cells compared with are looked for in the whole ledger; verdicts are Holm's over
+    the table and what `fell` from it.
     """
     records = {record["key"]: record for record in ledger.all("quality")}
     if keys is None:
@@ -27,13 +29,18 @@ def table(ledger: Ledger, keys: list[str] | None = None, fell: int = 0) -> pd.Da
     wanted = [key for key in keys if key in records]
     if not wanted:
         return pd.DataFrame(columns=["key", *KNOBS])
-    every = pd.DataFrame([row(record, ledger.read("speed", record["speed_key"])) for record in records.values()])
-    every = every[["key", *KNOBS, *(name for name in every if name not in KNOBS and name != "key")]]
+    every = rows(records.values(), ledger)
     frame = every.set_index("key", drop=False).loc[wanted].reset_index(drop=True).dropna(axis=1, how="all")
     always = {*KNOBS, "images_per_s", "latency_ms"}  # bounds alone have no speed
     frame = frame.reindex(columns=[name for name in every if name in frame or name in always])
     frame["speedup"] = pd.Series([_speedup(line, every) for _, line in frame.iterrows()], dtype=float)
-    return frame.join(judged(frame, every, ledger, fell))
+    return frame.join(judged(frame, every, ledger, fell)).join(columns_of_pairs(frame, every, ledger))
+
+
+def lines(ledger: Ledger, keys: list[str], fell: int = 0) -> list[dict]:
+    """The same, a dict a cell, None where there is nothing."""
+    frame = table(ledger, keys, fell).astype(object)
+    return frame.where(frame.notna(), None).to_dict("records")
 
 
 def _speedup(line: pd.Series, frame: pd.DataFrame) -> float | None:

@@ -22,6 +22,8 @@ from ..metrics.inception_score import split_divergences
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 ENOUGH = 3.9  # images a feature dimension: the least at which intervals were seen to keep their promise (250 of 64)
 
+FEW = 100  # images: the same for KID, precision, recall, density, coverage
+
 
 class Estimate(NamedTuple):
     """A value with its standard error and the ends of its 95 % interval."""
@@ -92,6 +94,11 @@ def outside(n: int, dimensions: int) -> str | None:
     if n >= least:
         return None
     return f"no interval: {n} images are too few for a covariance of {dimensions} features; at least {least} are needed"
+
+
+def few(n: int) -> str | None:
+    """The same of a metric that is a mean over pairs of images, whatever their dimension."""
+    return None if n >= FEW else f"no interval: {n} images are too few; at least {FEW} are needed"
 
 
 def frechet_expansion(features: np.ndarray, reference: Moments) -> np.ndarray | None:

@@ -1,0 +1,65 @@
+"""Images beside those of the plain cell: what is compared, and what is kept of it."""
+
+import numpy as np
+import pytest
+
+from fastdiff.files import read_npz
+from fastdiff.pairs import compare_images, pair_name
+from fastdiff.records import Ledger
+
+EXTRACTOR = {"extractor": "mnist-classifier", "sha256": "0" * 64}
+
+
+def write(ledger: Ledger, name: str, pixels: np.ndarray, features: np.ndarray | None) -> dict:
+    """A quality record with kept images and, where there are any, blocks of features."""
+    from fastdiff.cell import BLOCK, key
+
+    generation = {"sampler": name}
+    ledger.write_samples(key(generation), pixels)
+    for index in range(0 if features is None else -(-len(features) // BLOCK)):
+        part = features[index * BLOCK : (index + 1) * BLOCK]
+        ledger.write_block(key(generation), index, key(EXTRACTOR), features=part)
+    identity = {"generation": generation, "metrics": EXTRACTOR | {"is_splits": 10}}
+    return {"key": name, "n": len(pixels) if features is None else len(features), "identity": identity}
+
+
+@pytest.fixture
+def pair(tmp_path):
+    draw, ledger = np.random.default_rng(0), Ledger(tmp_path)
+    pixels = draw.integers(0, 200, (20, 1, 16, 16), dtype=np.uint8)
+    features = draw.normal(size=(300, 4)).astype(np.float16)
+    moved = features.copy()
+    moved[270] += np.float16(10)
+    darker = pixels.copy()
+    darker[7] += 50
+    return ledger, write(ledger, "cached", darker, moved), write(ledger, "plain", pixels, features)
+
+
+def test_kept_images_are_compared_pixel_by_pixel_and_features_of_all(pair):
+    found = compare_images(*pair)["values"]
+    psnr, distance = found["psnr[plain,n=20]"], found["feature_distance[plain,mnist-classifier,n=300]"]
+    assert psnr["worst"][0] == 7 and psnr["worst_values"][0] == pytest.approx(20 * np.log10(255 / 50))
+    assert distance["worst"][0] == 270 and distance["worst_values"][0] == pytest.approx(20, rel=1e-3)
+    assert distance["value"] == pytest.approx(20 / 300, rel=1e-3) and len(distance["worst"]) == 8
+    assert psnr["low"] < psnr["value"] < psnr["high"] and set(psnr["quantiles"]) >= {"0.05", "0.5", "0.95"}
+    assert {name.partition("[")[0] for name in found} == {"psnr", "ssim", "largest_difference", "feature_distance"}
+
+
+def test_every_image_s_value_is_kept_and_nothing_is_compared_twice(pair):
+    ledger, record, plain = pair
+    first = compare_images(*pair)
+    held = read_npz(ledger.path("paired", pair_name("cached", "plain"), ".npz"))
+    assert held["psnr"].shape == (20,) and held["feature_distance"].argmax() == 270
+    ledger.path("samples", "nothing", ".npz").parent.rename(ledger.root / "gone")
+    assert compare_images(ledger, record, plain) == first
+
+
+def test_without_kept_images_there_is_no_record_and_without_features_no_distance(tmp_path):
+    ledger = Ledger(tmp_path)
+    pixels = np.zeros((3, 1, 12, 12), np.uint8)
+    records = [write(ledger, name, pixels, None) for name in ("one", "other")]
+    found = compare_images(ledger, *records)["values"]
+    assert set(found) == {"psnr[plain,n=3]", "ssim[plain,n=3]", "largest_difference[plain,n=3]"}
+    assert found["largest_difference[plain,n=3]"]["value"] == 0
+    unseen = records[0] | {"key": "unseen", "identity": {"generation": {}, "metrics": EXTRACTOR}}
+    assert compare_images(ledger, unseen, records[1]) is None
