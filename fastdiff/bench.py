@@ -96,11 +96,14 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         extractor, reference = (None, None) if cell.metrics.bound else scorer_of(cell, ledger, images)
     with phase("score_norms"):
         denoiser = placed(cell, ledger, denoiser, images)
-        cov_x0 = score_covariances(cell, ledger, denoiser, images)
+        cov_x0 = score_covariances(cell, ledger, denoiser.eager(), images)
     if cell.metrics.bound:
         with phase("score"):
             values, influence = score_bound(cell, denoiser, held_out, cov_x0, progress)
     else:
+        with phase("compile"):
+            if denoiser.runner.static:  # so that no timed batch makes graphs
+                denoiser.prepare(cell.device.batch, None if labels is None else labels(np.arange(cell.device.batch)))
         with phase("generate"):
             sample = sampling(cell, denoiser, labels, cov_x0)
             texts = labels.texts if cell.metrics.prompted else None
@@ -127,6 +130,8 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         "score_norms": norms_note(cell),
         "seconds": spent,
     }
+    if denoiser.runner.static:
+        record |= {"compiled": {"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}}
     record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)

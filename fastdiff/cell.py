@@ -15,6 +15,8 @@ from typing import Any
 NUMERICS = 1
 BLOCK = 250  # consecutive seeds that are generated and kept together
 PARTS = ("all", "confirm", "tune")
+PRECISIONS = ("bfloat16", "float32", "tf32")
+COMPILE = ("default", "none", "reduce-overhead")
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,29 @@ class Budget:
 
 @dataclass(frozen=True)
 class Device:
-    """Where and how the network runs. name: cpu, cuda or cuda:i; batch: images per call; threads: of the CPU."""
+    """Where and how the network runs. name: cpu, cuda or cuda:i; batch: images per call; threads: of the CPU.
+
+    precision: of weights and states; tf32 is float32 whose products a GPU rounds. compile: `unets.Runner`.
+    memory_format: of weights and states.
+    """
 
     name: str = "cpu"
     precision: str = "float32"
     batch: int = 50
     threads: int | None = None
+    compile: str = "none"
+    memory_format: str = "contiguous"
 
     def __post_init__(self):
-        if self.precision not in ("bfloat16", "float32"):
-            raise ValueError(f"precision '{self.precision}' is not one of: auto, bfloat16, float32")
+        choices = {"precision": PRECISIONS, "compile": COMPILE, "memory_format": ("channels_last", "contiguous")}
+        for knob, known in choices.items():
+            if getattr(self, knob) not in known:
+                words = ", ".join(sorted([*known, *(["auto"] if knob == "precision" else [])]))
+                raise ValueError(f"{knob} '{getattr(self, knob)}' is not one of: {words}")
+        if self.precision == "tf32" and not self.name.startswith("cuda"):
+            raise ValueError(f"precision 'tf32' is a GPU's way to multiply; device '{self.name}' has float32")
+        if self.compile == "reduce-overhead" and not self.name.startswith("cuda"):
+            raise ValueError(f"compile 'reduce-overhead' replays CUDA graphs; device '{self.name}' has compile=default")
         if not 1 <= self.batch <= BLOCK:
             raise ValueError(
                 f"device.batch is {self.batch}; 1 .. {BLOCK} images per call are possible (a block has {BLOCK})"
@@ -137,6 +152,7 @@ class Cell:
         plans = {"sampler": canonical(self.sampler), "deepcache": canonical(self.deepcache)}
         if not self.deepcache.off:
             plans["skip_tuning"] = canonical(self.skip_tuning)
+        plans |= {knob: value for knob, value in canonical(self.device).items() if knob in ("compile", "memory_format")}
         return self.network() | plans | norms | data | {"seed": self.budget.seed} | self.budget.parted()
 
     def quality(self) -> dict:
@@ -148,7 +164,8 @@ class Cell:
     def speed(self, device_name: str) -> dict:
         """What a speed record depends on: the computation and the machine, not the seed, part or number of images."""
         computation = {name: value for name, value in self.generation().items() if name not in ("seed", "data", "part")}
-        machine = {"device": device_name, "threads": self.device.threads, "batch": self.device.batch, "compile": False}
+        device, compiled = self.device, self.device.compile != "none" and self.device.compile
+        machine = {"device": device_name, "threads": device.threads, "batch": device.batch, "compile": compiled}
         return computation | machine
 
     @property

@@ -13,17 +13,19 @@ from .checkpoints import read_network
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
 from .spacing import Curves
-from .unets import build, compiled
+from .unets import Runner, build
 
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64}
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def load_unet(card: ModelCard, device="cpu", precision: str = "float32"):
-    """The card's network on a device, in evaluation mode. precision: bfloat16, float32 or float64."""
+def load_unet(card: ModelCard, device="cpu", precision: str = "float32", memory_format: str = "contiguous"):
+    """The card's network on a device, in evaluation mode. precision: bfloat16, float32 or float64. memory_format of
+    its weights, which decides that of its states: contiguous or channels_last."""
     if precision not in DTYPES:
         raise ValueError(f"precision '{precision}' is not one of: {', '.join(DTYPES)}")
     arch, state = read_network(card)
-    return build(card.family, arch, state).to(device, DTYPES[precision])
+    return build(card.family, arch, state).to(device, DTYPES[precision]).to(memory_format=FORMATS[memory_format])
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Denoiser:
     value_range: what the data's pixels span; (-inf, inf) for latents. decode: what turns those into images
     (`fastdiff.latents`).
     curves: what optimal trajectories are placed by (`fastdiff.norms.placed`); no other needs it.
+    runner: the network's functions where they are made once for many trajectories (`unets.Runner`); None: eager.
     """
 
     unet: Any
@@ -45,8 +48,11 @@ class Denoiser:
     value_range: tuple[float, float] = (-1.0, 1.0)
     curves: Curves | None = None
     decode: Callable[[Tensor], Tensor] | None = None
+    runner: Runner | None = None
 
     def __post_init__(self):
+        if self.runner is not None and self.runner.branch != self._branch:
+            raise ValueError(f"the runner is of branch {self.runner.branch}, the plan of branch {self._branch}")
         if not self.deepcache.off and self.deepcache.branch > self.unet.rungs:
             raise ValueError(f"branch is {self.deepcache.branch}; this network's skips are 1 .. {self.unet.rungs}")
         rows = getattr(self.unet, "label_rows", None)
@@ -124,8 +130,28 @@ class Denoiser:
         return min(max((math.log(sigma) - low) / (high - low), 0.0), 1.0)
 
     def uncached(self) -> "Denoiser":
-        """The same network with every call full."""
-        return replace(self, deepcache=DeepCache())
+        """The same network with every call full, without graphs."""
+        return replace(self, deepcache=DeepCache(), runner=self.runner and self.runner.eagerly(None))
+
+    def eager(self) -> "Denoiser":
+        """The same without graphs, for batches of any size."""
+        return replace(self, runner=self.runner and self.runner.eagerly(self._branch))
+
+    @property
+    def _branch(self) -> int | None:
+        return None if self.deepcache.off else self.deepcache.branch
+
+    @torch.inference_mode()
+    def prepare(self, batch: int, cond=None) -> None:
+        """Make the graphs of a compiled network for batches of that size, before anything is timed. cond: as `generate`
+        is given it, labels of numpy among them."""
+        cond = torch.from_numpy(cond).to(self.device) if isinstance(cond, np.ndarray) else cond
+        cached = self._branch is not None
+        plan = DeepCache(2, self._branch) if cached else self.deepcache
+        denoise = replace(self, deepcache=plan).start(1 + cached, cond)
+        x = torch.zeros(batch, *self.shape, device=self.device)
+        for _ in range(1 + cached):
+            denoise(x, self.span[1])
 
     def start(
         self, calls: int, cond: Tensor | None = None, asked: int | None = None
@@ -140,9 +166,10 @@ class Denoiser:
             needs = "labels" if self.card.classes else "a pair, the context and that of no prompt"
             raise ValueError(f"guidance needs {needs}: give cond")
         full_calls = self.deepcache.full_calls(calls, asked)
-        branch = None if self.deepcache.off else self.deepcache.branch
+        branch = self._branch
         scales: dict[tuple, Tensor] = {}  # one tensor for all calls with the same factors
-        exact = torch.promote_types(torch.float32, self._weight.dtype)
+        weight = self._weight
+        exact = torch.promote_types(torch.float32, weight.dtype)
         wrapper = self.card.preconditioning
         if isinstance(cond, tuple):
             cond = cond[0] if self.guidance == 1 else torch.cat(cond)
@@ -150,7 +177,7 @@ class Denoiser:
             if cond.ndim != 1 or cond.is_floating_point():
                 raise ValueError(f"guidance needs integer labels (B), not cond of shape {tuple(cond.shape)}")
             cond = torch.cat([cond, torch.full_like(cond, self.card.classes)])
-        full, shallow = compiled(self.unet, branch, self.shape, self._weight.dtype)
+        run = self.runner or Runner(self.unet, branch)
         call, trunk = 0, None
 
         def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -160,20 +187,28 @@ class Denoiser:
             at, call = call, call + 1
             factors = tuple(self.skip_tuning.scales(self.unet.rungs, self.level(sigma), full_calls[at], branch))
             if factors not in scales:
-                scales[factors] = torch.tensor(factors, device=self.device, dtype=exact)
-            inputs = (x / wrapper.scale(sigma)).to(self._weight.dtype)
+                scales[factors] = self._scales(factors, exact, run.static)
+            inputs = (x / wrapper.scale(sigma)).to(weight.dtype)
             if self.guidance != 1:
                 inputs = torch.cat([inputs, inputs])
+            if run.static:  # a graph is of one layout, and the first x of a trajectory may have another than the next
+                inputs = inputs.contiguous()
             c_noise = torch.full((len(inputs),), self.c_noise(sigma), device=x.device, dtype=exact)
             if full_calls[at]:
-                out, trunk = full(inputs, c_noise, cond, scales[factors])
+                out, trunk = run.full(inputs, c_noise, cond, scales[factors])
             else:
-                out = shallow(inputs, c_noise, cond, scales[factors], trunk)
+                out = run.shallow(inputs, c_noise, cond, scales[factors], trunk)
             skip, gain = wrapper.skip(sigma), wrapper.out(sigma)
             noisy = x if len(out) == len(x) else torch.cat([x, x])
             return self._guided(skip * noisy + gain * out[:, : x.shape[1]].to(x.dtype))  # a learned sigma is left out
 
         return denoise
+
+    def _scales(self, factors: tuple[float, ...], dtype: torch.dtype, static: bool) -> Tensor | None:
+        """Factors as a walk takes them. Eagerly nothing is multiplied by 1; a graph takes any as an argument."""
+        if not static and all(factor == 1 for factor in factors):
+            return None
+        return torch.tensor(factors, device=self.device, dtype=dtype)
 
     def _guided(self, x0: Tensor) -> Tensor:
         if self.guidance == 1:

@@ -42,12 +42,17 @@ def generate(
 ) -> Iterator[Batch]:
     """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), a pair of contexts on the
     denoiser's device (`Denoiser.start`), or None. noise: (seed, indices, shape, device) -> `fastdiff.noise.Noise`.
-    Latents are decoded; only their trajectories are timed.
+    Latents are decoded; only their trajectories are timed. The last batch of a compiled network is filled with its last
+    image, because a graph has one shape.
 
     Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
     """
     for part in np.split(indices, range(batch, len(indices), batch)):
-        yield _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise)
+        whole = part
+        if denoiser.runner is not None and denoiser.runner.static and len(part) < batch:
+            whole = np.concatenate([part, np.repeat(part[-1:], batch - len(part))])
+        found = _trajectory(denoiser, sampler, seed, whole, labels, cov_x0, noise)
+        yield found if whole is part else Batch(found.pixels[: len(part)], found.seconds)
 
 
 @torch.inference_mode()

@@ -37,19 +37,24 @@ def load_denoiser(cell: Cell):
     import torch
 
     from .denoise import Denoiser, load_unet
+    from .unets import Runner
 
     usual = shared("threads", None, torch.get_num_threads)
     torch.set_num_threads(cell.device.threads or usual)
-    where = cell.device.name, cell.device.precision
+    device, branch = cell.device, None if cell.deepcache.off else cell.deepcache.branch
+    where = device.name, device.precision, device.memory_format
     unet = shared("unet", [cell.model.identity(), *where], lambda: load_unet(cell.model, *where))
+    tf32 = device.precision == "tf32" if device.name.startswith("cuda") else None
+    made = [cell.model.identity(), *where, tf32, device.compile, branch, device.batch, cell.guidance == 1]
+    runner = shared("runner", made, lambda: Runner(unet, branch, device.compile, tf32))
     plans = cell.skip_tuning, cell.deepcache, cell.guidance
     if cell.model.decoder is None:
-        return Denoiser(unet, cell.model, *plans, cell.data.value_range)
+        return Denoiser(unet, cell.model, *plans, cell.data.value_range, runner=runner)
     from .latents import load_decoder
 
     made = [cell.model.identity()["decoder"], cell.device.name]
     decode = shared("decoder", made, lambda: load_decoder(cell.model, cell.device.name))
-    return Denoiser(unet, cell.model, *plans, (-math.inf, math.inf), decode=decode)
+    return Denoiser(unet, cell.model, *plans, (-math.inf, math.inf), decode=decode, runner=runner)
 
 
 def labels_of(cell: Cell, images) -> Callable | None:

@@ -65,6 +65,8 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
     cell.deepcache.full_calls(sampler.calls(model), sampler.asked)  # refuses a schedule that this trajectory has not
     if metrics.bound:
         check_bound(cell)
+        if cell.device.compile != "none":
+            raise ValueError("metrics=nll takes batches of any size, and graphs have one: use device.compile=none")
     if model.decoder is not None and (cell.analytic or cell.optimal or metrics.bound):
         raise ValueError(f"model '{model.name}' works in latents, and there are no score norms or bounds of latents:"
                          " choose a sampler of variance small, and metrics of images")  # fmt: skip

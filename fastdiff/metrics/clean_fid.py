@@ -107,16 +107,21 @@ class CleanFidExtractor:
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """float32 (N 2048), as the network gives them, of pixels uint8 (N C H W)."""
-        import torch
+        return features_of(self.network, self.resize, pixels, self.batch, self.device, self.threads)
 
-        check_pixels(pixels)
-        if pixels.shape[1] not in (1, 3):
-            raise ValueError(f"images have {pixels.shape[1]} channels; clean-fid's Inception-v3 takes 1 or 3")
-        parts = []
-        with ThreadPoolExecutor(self.threads) as pool, torch.inference_mode():
-            for part in np.split(pixels, range(self.batch, len(pixels), self.batch)):
-                channels_last = np.repeat(part, 3 // part.shape[1], axis=1).transpose(0, 2, 3, 1)
-                resized = np.stack(list(pool.map(self.resize, channels_last))).transpose(0, 3, 1, 2)
-                resized = np.ascontiguousarray(resized, np.float32)
-                parts.append(self.network(torch.from_numpy(resized).to(self.device)).float().cpu().numpy())
-        return np.concatenate(parts)
+
+def features_of(network, resize, pixels: np.ndarray, batch: int, device="cpu", threads: int = 1) -> np.ndarray:
+    """Features float32 (N D) of pixels uint8 (N C H W), each resized to what network (B 3 299 299) -> (B D) takes."""
+    import torch
+
+    check_pixels(pixels)
+    if pixels.shape[1] not in (1, 3):
+        raise ValueError(f"images have {pixels.shape[1]} channels; clean-fid's Inception-v3 takes 1 or 3")
+    parts = []
+    with ThreadPoolExecutor(threads) as pool, torch.inference_mode():
+        for part in np.split(pixels, range(batch, len(pixels), batch)):
+            channels_last = np.repeat(part, 3 // part.shape[1], axis=1).transpose(0, 2, 3, 1)
+            resized = np.stack(list(pool.map(resize, channels_last))).transpose(0, 3, 1, 2)
+            resized = np.ascontiguousarray(resized, np.float32)
+            parts.append(network(torch.from_numpy(resized).to(device)).float().cpu().numpy())
+    return np.concatenate(parts)

@@ -1,6 +1,37 @@
-"""What a trajectory costs: operations and seconds."""
+"""What a trajectory costs: operations, seconds and bytes, and what the machine was like meanwhile."""
 
-from .latency import Throughput, throughput
+from .conditions import Conditions, watched
+from .latency import (
+    Arm,
+    Latency,
+    Throughput,
+    WarmUp,
+    cuda_events,
+    interleaved,
+    median_interval,
+    throughput,
+    timed,
+    warm_up,
+)
 from .macs import Cost, call_cost, trajectory_cost
+from .memory import peak_mb, trunk_bytes
 
-__all__ = ["Cost", "Throughput", "call_cost", "throughput", "trajectory_cost"]
+__all__ = [
+    "Arm",
+    "Conditions",
+    "Cost",
+    "Latency",
+    "Throughput",
+    "WarmUp",
+    "call_cost",
+    "cuda_events",
+    "interleaved",
+    "median_interval",
+    "peak_mb",
+    "throughput",
+    "timed",
+    "trajectory_cost",
+    "trunk_bytes",
+    "warm_up",
+    "watched",
+]

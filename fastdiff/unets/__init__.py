@@ -5,11 +5,12 @@ from importlib import import_module
 
 from torch import Tensor
 
-from .protocol import UNet, compiled, walk
+from .protocol import UNet, walk
+from .runner import COMPILE, Runner
 
 FAMILIES = ("adm", "ddim", "edm", "hf", "native")
 
-__all__ = ["FAMILIES", "UNet", "build", "compiled", "load_state", "walk"]
+__all__ = ["COMPILE", "FAMILIES", "Runner", "UNet", "build", "load_state", "walk"]
 
 
 def build(family: str, arch: dict, state: dict | None = None) -> UNet:

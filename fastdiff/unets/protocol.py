@@ -38,7 +38,8 @@ def walk(unet, x, c_noise, cond, scales, branch=None, trunk=None) -> tuple[Tenso
     """Run a U-Net once, whole or only its shallow part.
 
     x (B C H W), c_noise (B), cond (B) or None, scales (K): factor of skip i where rung i eats it (Skip-Tuning,
-    Def. 3.1). A tensor argument, never a constant, so that sweeping rho compiles nothing anew.
+    Def. 3.1). A tensor argument, never a constant, so that sweeping rho compiles nothing anew. None: every factor is 1,
+    and nothing is multiplied.
 
     `trunk` None: every rung runs, and the state entering up(branch - 1) comes back as the trunk.
     `trunk` given: only rungs 0 .. branch - 1 run, with the trunk in place of the deeper part (DeepCache, eq. 4 and 5;
@@ -56,22 +57,5 @@ def walk(unet, x, c_noise, cond, scales, branch=None, trunk=None) -> tuple[Tenso
     for i in reversed(range(depth)):
         if branch is not None and i == branch - 1:
             trunk = h
-        h = unet.up(i, h, skips[i] * scales[i], emb)
+        h = unet.up(i, h, skips[i] if scales is None else skips[i] * scales[i], emb)
     return unet.head(h, emb), trunk
-
-
-def compiled(unet, branch, shape, dtype):
-    """The full and the shallow function of a network: the one seam where graphs are made. Eager is its identity.
-
-    full(x, c_noise, cond, scales) -> output, trunk; shallow(x, c_noise, cond, scales, trunk) -> output.
-    branch None: there is no shallow function. shape (C, H, W) and dtype of x name the static graphs a compiler
-    makes; eager functions serve every shape.
-    """
-
-    def full(x, c_noise, cond, scales):
-        return walk(unet, x, c_noise, cond, scales, branch)
-
-    def shallow(x, c_noise, cond, scales, trunk):
-        return walk(unet, x, c_noise, cond, scales, branch, trunk)[0]
-
-    return full, None if branch is None else shallow

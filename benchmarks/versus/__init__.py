@@ -1,0 +1,1 @@
+"""What `make speed` times: ours beside what people use today, on one network with the same weights."""

@@ -1,0 +1,45 @@
+"""What a cell of a sweep costs beyond sampling and scoring, and what one costs that is measured already."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from fastdiff_benchmarks.versus.targets import Target
+
+SWEEP = ["-m", "sampler=ddim", "sampler.steps=2,3", "accelerator.deepcache.interval=1,2,3",
+         "accelerator.skip_tuning.rho_bottom=0.9,1.0", "budget.n=250", "tracker.mode=offline"]  # fmt: skip
+CELLS = 12
+
+
+def measure() -> list[Target]:
+    """A sweep of small cells with W&B offline in a process of its own, then the same sweep again, all of it known."""
+    from fastdiff_benchmarks import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Path(folder) / "runs"
+        command = [sys.executable, run.__file__, *SWEEP, f"ledger={ledger}"]
+        begun = time.perf_counter()
+        subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        first = time.perf_counter() - begun
+        records = [json.loads(path.read_text()) for path in (ledger / "quality").glob("*.json")]
+        work = sum(record["seconds"][name] for record in records for name in ("generate", "score"))
+        loads = max(record["seconds"]["load"] for record in records)  # of data, network and reference: the first cell's
+        seen: list[float] = []
+        begun = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for line in process.stdout:
+            if "already measured" in line:
+                seen.append(time.perf_counter() - begun)
+        process.wait()
+        again = time.perf_counter() - begun
+    cost, known = (first - again - work - loads) / CELLS, (again - seen[0]) / CELLS
+    how = f"{CELLS} cells of 250 images, W&B offline"
+    return [
+        Target(f"a cell beyond sampling and scoring, {how}", cost, 0.0, cost, 1.5, at_least=False, unit="s",
+               note="without start, loading and reference, which the first cell pays"),
+        Target(f"a finished cell, {how}", known, 0.0, known, 0.3, at_least=False, unit="s"),
+        Target("start of a sweep until it knows what is to do", seen[0], 0.0, seen[0], 10.0, at_least=False, unit="s"),
+    ]  # fmt: skip

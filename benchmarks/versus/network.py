@@ -1,0 +1,81 @@
+"""The network that is timed: google/ddpm-cifar10-32's architecture at a width of choice, with random weights."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+SHAPE = (3, 32, 32)
+
+
+def config(width: int) -> dict:
+    """Arguments of diffusers' UNet2DModel. width: channels of the outermost rung, a multiple of 32; originally 128."""
+    if width < 32 or width % 32:
+        raise ValueError(f"width is {width}; a multiple of 32 is needed, because its norms have 32 groups")
+    return {
+        "_class_name": "UNet2DModel", "sample_size": 32, "in_channels": 3, "out_channels": 3, "layers_per_block": 2,
+        "block_out_channels": [width, 2 * width, 2 * width, 2 * width], "freq_shift": 1, "flip_sin_to_cos": False,
+        "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+        "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"], "norm_eps": 1e-6,
+        "downsample_padding": 0, "mid_block_scale_factor": 1, "norm_num_groups": 32, "attention_head_dim": None,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The network on a device, in diffusers' form and in ours, with the same weights whatever the form."""
+
+    width: int
+    device: str
+
+    @cached_property
+    def card(self):
+        from fastdiff.model_card import ModelCard
+
+        return ModelCard(f"ddpm-cifar10-width-{self.width}", "hf", config(self.width), SHAPE, "none")
+
+    @cached_property
+    def state(self) -> dict:
+        """Random weights (seed 0), whose outputs are of the size of noise."""
+        import torch
+        from diffusers import UNet2DModel
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return UNet2DModel(**_arguments(self.width)).state_dict()
+
+    def official(self, dtype=None, channels_last: bool = False):
+        """diffusers' own object."""
+        import torch
+        from diffusers import UNet2DModel
+
+        unet = UNet2DModel(**_arguments(self.width))
+        unet.load_state_dict(self.state)
+        form = torch.channels_last if channels_last else torch.contiguous_format
+        return unet.eval().requires_grad_(False).to(self.device, dtype or torch.float32).to(memory_format=form)
+
+    def ours(self, precision: str = "float32", memory_format: str = "contiguous"):
+        """The same, cut into rungs."""
+        from fastdiff.denoise import DTYPES, FORMATS
+        from fastdiff.unets import build
+
+        unet = build("hf", config(self.width), self.state)
+        return unet.to(self.device, DTYPES[precision]).to(memory_format=FORMATS[memory_format])
+
+    def denoiser(self, unet, interval: int = 1, branch: int = 1, rho: float = 1.0, compile: str = "none"):
+        """Our denoiser of it, with the plans asked for."""
+        from fastdiff.denoise import Denoiser
+        from fastdiff.plans import DeepCache, SkipTuning
+        from fastdiff.unets import Runner
+
+        runner = Runner(unet, None if interval == 1 else branch, compile)
+        return Denoiser(unet, self.card, SkipTuning(rho), DeepCache(interval, branch), runner=runner)
+
+
+def _arguments(width: int) -> dict:
+    return {name: value for name, value in config(width).items() if not name.startswith("_")}
+
+
+def synchronise(device: str):
+    """What waits until the device is idle; nothing to wait for on a CPU."""
+    import torch
+
+    return (lambda: torch.cuda.synchronize(device)) if device.startswith("cuda") else (lambda: None)

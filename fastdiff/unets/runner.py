@@ -1,0 +1,113 @@
+"""The one seam where a network's two functions are made, whole and shallow: eager, or as two static graphs."""
+
+import time
+import types
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor
+
+from ..cell import COMPILE
+from .protocol import State, walk
+
+
+class Runner:
+    """full(x, c_noise, cond, scales) -> output, trunk; shallow(x, c_noise, cond, scales, trunk) -> output.
+
+    branch None: there is no shallow function. compile: `none` runs eagerly; `default` makes one graph of each function
+    with torch.compile, static and whole (no shape but the first is served, nothing falls back to eager);
+    `reduce-overhead` replays them as CUDA graphs. Factors, noise levels, labels and trunk are tensor arguments: no
+    value of rho, interval, steps or seed compiles anything anew. tf32: whether a GPU may round the factors of float32
+    products; None: whatever torch is set to. Raises ValueError for another word.
+    """
+
+    def __init__(self, unet, branch: int | None = None, compile: str = "none", tf32: bool | None = None):
+        if compile not in COMPILE:
+            raise ValueError(f"compile '{compile}' is not one of: {', '.join(COMPILE)}")
+        self.branch, self.compile, self._unet, self._tf32 = branch, compile, unet, tf32
+        self._products = nullcontext if tf32 is None else lambda: products("tf32" if tf32 else "ieee")
+
+        def full(x, c_noise, cond, scales):
+            return walk(unet, x, c_noise, cond, scales, branch)
+
+        def shallow(x, c_noise, cond, scales, trunk):
+            return walk(unet, x, c_noise, cond, scales, branch, trunk)[0]
+
+        self._made: list[_Graph] = []
+        self._full, self._shallow = self._graph(full), self._graph(shallow)
+
+    def _graph(self, function: Callable) -> Callable:
+        if self.compile == "none":
+            return function
+        self._made.append(_Graph(function, self.compile))
+        return self._made[-1]
+
+    def full(self, x: Tensor, c_noise: Tensor, cond: Tensor | None, scales: Tensor | None) -> tuple[Tensor, State]:
+        with self._products():
+            out, trunk = self._full(x, c_noise, cond, scales)
+        if self.compile == "reduce-overhead":  # the next replay writes where this one's outputs are
+            trunk = _copied(trunk)
+        return out, trunk
+
+    def shallow(self, x: Tensor, c_noise: Tensor, cond: Tensor | None, scales: Tensor | None, trunk: State) -> Tensor:
+        with self._products():
+            return self._shallow(x, c_noise, cond, scales, trunk)
+
+    def eagerly(self, branch: int | None) -> "Runner":
+        """The same network's functions of another branch, or of this one, without graphs."""
+        return Runner(self._unet, branch, tf32=self._tf32)
+
+    @property
+    def static(self) -> bool:
+        """Whether every call has to have the shapes of the first."""
+        return self.compile != "none"
+
+    @property
+    def graphs(self) -> int:
+        """Graphs made so far: 0, 1 or 2."""
+        return sum(graph.seconds is not None for graph in self._made)
+
+    @property
+    def seconds(self) -> float:
+        """What making them took, the first run of each included."""
+        return sum(graph.seconds or 0.0 for graph in self._made)
+
+
+class _Graph:
+    """A compiled function and the seconds of its first call."""
+
+    def __init__(self, function: Callable, mode: str):
+        # Torch counts recompilations by code object, and those of `walk` for many branches would be one.
+        copy = types.FunctionType(
+            function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
+        )
+        self.function, self.seconds = torch.compile(copy, fullgraph=True, dynamic=False, mode=mode), None
+
+    def __call__(self, *arguments):
+        if self.seconds is not None:
+            return self.function(*arguments)
+        begun = time.perf_counter()
+        found = self.function(*arguments)
+        self.seconds = time.perf_counter() - begun
+        return found
+
+
+@contextmanager
+def products(precision: str):
+    """float32 products of a GPU's matrices and convolutions, `ieee` or `tf32`, while this lasts."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = precision
+        yield
+    finally:
+        for backend, was in zip(backends, before):
+            backend.fp32_precision = was
+
+
+def _copied(trunk: State) -> State:
+    if isinstance(trunk, tuple):  # NCSN++ carries two tensors, one of which may be none
+        return tuple(_copied(each) for each in trunk)
+    return None if trunk is None else trunk.clone()

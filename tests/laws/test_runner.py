@@ -1,0 +1,99 @@
+"""Graphs are made twice a network and never again, whatever is swept, and compute what the eager walk computes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from fastdiff.denoise import Denoiser
+from fastdiff.generate import generate
+from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.samplers import DPMpp2M, preset
+from fastdiff.unets import Runner
+from fastdiff.unets.runner import products
+
+
+@pytest.fixture
+def traced(monkeypatch):
+    """Graphs are traced and guarded as ever, but run eagerly: generating code takes most of a minute."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, mode, **options: real(*a, backend="eager", **options))
+
+
+def test_a_sweep_compiles_two_graphs_and_nothing_anew(random_unet, make_card, traced):
+    """rho (1 too), interval, steps, sampler and seed vary, the last batch is short: any recompilation raises."""
+    card, runner = make_card(), Runner(random_unet, 2, "default")
+    labels = lambda indices: np.asarray(indices) % 3  # noqa: E731
+    denoiser = Denoiser(random_unet, card, deepcache=DeepCache(2, 2), runner=runner)
+    denoiser.prepare(4, labels(np.arange(4)))
+    assert runner.graphs == 2 and runner.seconds > 0
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for rho, interval, steps, seed in ((1.0, 2, 3, 0), (0.8, 3, 5, 1), (0.9, 5, 4, 0)):
+            tuning = SkipTuning(rho, over_level="increasing")
+            cell = dataclasses.replace(denoiser, skip_tuning=tuning, deepcache=DeepCache(interval, 2))
+            for sampler in (preset("ddpm", steps=steps), preset("ddim", steps=steps), DPMpp2M(steps)):
+                batches = list(generate(cell, sampler, seed, np.arange(6), labels, None, 4))
+                assert [len(batch.pixels) for batch in batches] == [4, 2]
+    assert runner.graphs == 2
+
+
+@pytest.mark.slow
+def test_graphs_compute_what_the_eager_walk_does(random_unet, make_card):
+    card, plans = make_card(), (SkipTuning(0.7, 0.9), DeepCache(2, 3))
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    runs = []
+    for compile in ("none", "default"):
+        denoiser = Denoiser(random_unet, card, *plans, runner=Runner(random_unet, 3, compile))
+        with torch.inference_mode():
+            denoise = denoiser.start(3, torch.tensor([0, 1, 2, 0]))
+            runs.append([denoise(x, sigma) for sigma in (9.0, 4.0, 1.0)])
+    for eager, compiled in zip(*runs):
+        torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_branches_do_not_share_a_limit_of_recompilations(random_unet, make_card, traced):
+    """Ten branches and shapes are more than torch lets one code object have."""
+    for branch in (1, 2, 3, 4, 5):
+        for batch in (2, 3):
+            runner = Runner(random_unet, branch, "default")
+            Denoiser(random_unet, make_card(classes=0), deepcache=DeepCache(2, branch), runner=runner).prepare(batch)
+            assert runner.graphs == 2
+
+
+def test_a_short_batch_of_graphs_has_the_images_that_it_would_have_alone(random_unet, make_card, traced):
+    denoiser = Denoiser(random_unet, make_card(classes=0), runner=Runner(random_unet, None, "default"))
+    sampler = preset("ddpm", steps=3)
+    whole, part = (list(generate(denoiser, sampler, 0, np.arange(n), None, None, 4)) for n in (8, 6))
+    assert np.array_equal(part[1].pixels, whole[1].pixels[:2])
+
+
+def test_unit_factors_multiply_nothing_eagerly(random_unet, make_card, monkeypatch):
+    from fastdiff.unets import runner
+
+    seen = []
+    walk = runner.walk
+    monkeypatch.setattr(runner, "walk", lambda *a: seen.append(a[4]) or walk(*a))
+    x = torch.randn(1, 1, 8, 8)
+    for tuning in (SkipTuning(), SkipTuning(0.5)):
+        Denoiser(random_unet, make_card(), tuning).start(1)(x, 2.0)
+    assert seen[0] is None and seen[1].shape == (random_unet.rungs,)
+
+
+def test_products_of_a_gpu_are_as_asked_while_it_runs_and_as_before_afterwards():
+    backend = torch.backends.cudnn.conv
+    before = backend.fp32_precision
+    for asked in ("tf32", "ieee"):
+        with products(asked):
+            assert backend.fp32_precision == asked == torch.backends.cuda.matmul.fp32_precision
+    with pytest.raises(RuntimeError), products("tf32"):
+        raise RuntimeError
+    assert backend.fp32_precision == before
+
+
+def test_a_runner_of_another_branch_and_an_unknown_word_are_refused(random_unet, make_card):
+    with pytest.raises(ValueError, match="the runner is of branch 1, the plan of branch 2"):
+        Denoiser(random_unet, make_card(), deepcache=DeepCache(2, 2), runner=Runner(random_unet, 1))
+    with pytest.raises(ValueError, match="compile 'fast' is not one of: default, none, reduce-overhead"):
+        Runner(random_unet, None, "fast")

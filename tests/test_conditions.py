@@ -1,0 +1,207 @@
+"""What the machine was like, and what was held in its memory."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from fastdiff.denoise import Denoiser
+from fastdiff.plans import DeepCache
+from fastdiff.profiling import Conditions, conditions, memory, peak_mb, trunk_bytes, watched
+from fastdiff.unets import build, walk
+
+CPU = torch.device("cpu")
+TICK = os.sysconf("SC_CLK_TCK")
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of itself")
+
+
+@pytest.fixture
+def stat(monkeypatch, tmp_path):
+    """stat(busy, idle, steal=0): /proc/stat of a machine of four cores, of which this process may use 0 and 2. Seconds
+    that each of those has spent; the others are always busy."""
+    monkeypatch.setattr(conditions, "STAT", tmp_path / "stat")
+    monkeypatch.setattr(conditions, "_cores", lambda: [0, 2])
+
+    def write(busy, idle, steal=0.0):
+        half = f"{busy / 2 * TICK:.0f}"  # user and system; guest time is within the user's
+        mine = f"{half} 0 {half} {idle * TICK:.0f} 0 0 0 {steal * TICK:.0f} {half} 0"
+        rest = f"{(busy + idle) * TICK:.0f} 0 0 0 0 0 0 0 0 0"
+        rows = [f"cpu{core} {mine if core % 2 == 0 else rest}" for core in range(4)]
+        (tmp_path / "stat").write_text("\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *rows, "intr 1 2", ""]))
+
+    return write
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """own(seconds): what this process is said to have spent."""
+    spent = [0.0]
+    monkeypatch.setattr(conditions, "_own", lambda: spent[0])
+    return lambda seconds: spent.__setitem__(0, seconds)
+
+
+def test_others_are_what_the_cores_spent_and_this_process_did_not(stat, own):
+    stat(busy=100, idle=50)
+    with watched() as seen:
+        stat(busy=108, idle=52)  # 20 s of two cores, 16 of them busy
+        own(9.2)
+    assert seen.others == pytest.approx(0.34)
+    assert seen.busy
+    assert seen.said == "other processes used 34 % of 2 cores: these times are not to be trusted"
+
+
+def test_a_process_alone_on_its_cores_is_not_disturbed_by_the_cores_it_may_not_use(stat, own):
+    stat(busy=100, idle=50)
+    with watched() as seen:
+        stat(busy=110, idle=50)
+        own(19.0)
+    assert seen.others == pytest.approx(0.05) and not seen.busy
+    assert seen.said == "other processes used 5 % of 2 cores"
+
+
+def test_stolen_time_is_others_and_rounding_never_makes_it_negative(stat, own):
+    stat(busy=0, idle=0)
+    with watched() as seen:
+        stat(busy=5, idle=3, steal=2)
+        own(10)
+    assert seen.others == pytest.approx(0.2)
+    with watched() as seen:
+        stat(busy=10, idle=8, steal=2)
+        own(20.5)
+    assert seen.others == 0.0
+
+
+def test_what_is_not_known_is_not_called_busy(stat, monkeypatch, tmp_path):
+    stat(busy=0, idle=0)
+    with watched() as seen:
+        stat(busy=0.05, idle=0.05)  # a few ticks tell nothing
+    assert seen.others is None
+    monkeypatch.setattr(conditions, "STAT", tmp_path / "nowhere")
+    monkeypatch.setattr(conditions, "CPUINFO", tmp_path / "nowhere")
+    with watched() as seen:
+        pass
+    assert (seen.others, seen.busy, seen.clock_mhz) == (None, False, None)
+    assert seen.said == "what other processes used is not known here"
+
+
+def test_conditions_are_filled_when_the_work_fails(stat, own):
+    stat(busy=0, idle=0)
+    with pytest.raises(RuntimeError), watched() as seen:
+        stat(busy=8, idle=2)
+        raise RuntimeError
+    assert seen.others == pytest.approx(0.8)
+
+
+@LINUX
+def test_a_planted_busy_process_is_seen(monkeypatch):
+    """On one core, however many there are: a tenth of them all is more than one process can use of many."""
+    core = conditions._cores()[-1]
+    monkeypatch.setattr(conditions, "_cores", lambda: [core])
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        os.sched_setaffinity(busy.pid, [core])
+        with watched() as seen:
+            time.sleep(1.0)
+    finally:
+        busy.kill()
+        busy.wait()  # after the block: a child that was waited for counts as one's own
+    assert seen.busy and seen.said.endswith("of 1 core: these times are not to be trusted")
+    assert seen.threads == torch.get_num_threads() and seen.load_average > 0
+    assert set(asdict(seen)) == {"threads", "cores", "clock_mhz", "load_average", "others"}
+
+
+def test_the_clock_is_the_mean_over_cores_and_that_of_a_gpu_is_its_own(monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\ncpu MHz\t\t: 2000.5\n\nprocessor\t: 1\ncpu MHz\t\t: 3000.5\n")
+    monkeypatch.setattr(conditions, "CPUINFO", tmp_path / "cpuinfo")
+    with watched(CPU) as seen:
+        pass
+    assert seen.clock_mhz == 2500.5
+    monkeypatch.setattr(torch.cuda, "clock_rate", lambda device: 1410)
+    with watched(torch.device("cuda")) as seen:
+        pass
+    assert seen.clock_mhz == 1410
+
+    def absent(device):
+        raise ModuleNotFoundError("pynvml")
+
+    monkeypatch.setattr(torch.cuda, "clock_rate", absent)
+    with watched(torch.device("cuda")) as seen:
+        pass
+    assert seen.clock_mhz is None
+
+
+def test_one_core_is_one_core():
+    assert Conditions(1, 1, others=0.02).said == "other processes used 2 % of 1 core"
+
+
+# --- memory
+
+
+@LINUX
+def test_the_peak_is_what_work_held_at_once_also_when_memory_was_used_before():
+    def work():
+        held = [torch.ones(10**6) for _ in range(16)]  # 64 MB in pieces that the C library would keep
+        del held
+        return torch.ones(10**6)
+
+    peaks = [peak_mb(work, CPU) for _ in range(3)]
+    assert None not in peaks
+    assert peaks == pytest.approx([64] * 3, abs=8)
+    assert peak_mb(lambda: None, CPU) < 8
+
+
+def test_where_the_high_water_mark_cannot_be_reset_there_is_no_peak(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
+    assert peak_mb(lambda: pytest.fail("work is in vain"), CPU) is None
+
+
+def test_on_cuda_the_allocator_s_own_peak_is_reset_before_and_read_after(monkeypatch):
+    tape = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: tape.append("reset"))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: tape.append("read") or 2_500_000)
+    assert peak_mb(lambda: tape.append("work"), torch.device("cuda")) == 2.5
+    assert tape == ["reset", "work", "read"]
+
+
+@pytest.mark.parametrize("branch", [1, 2, 4, 6])
+def test_trunk_bytes_are_those_of_the_tensor_that_a_trajectory_really_keeps(random_unet, make_card, branch):
+    kept = []
+
+    class Kept(type(random_unet)):
+        def up(self, i, h, skip, emb):
+            if i == branch - 1:
+                kept.append(h)
+            return super().up(i, h, skip, emb)
+
+    random_unet.__class__ = Kept
+    with torch.inference_mode():
+        denoise = Denoiser(random_unet, make_card(), deepcache=DeepCache(2, branch)).start(2, torch.tensor([0, 1, 2]))
+        for sigma in (1.0, 0.5):
+            denoise(torch.zeros(3, 1, 8, 8), sigma)
+    full, shallow = kept
+    assert shallow is full  # the cached tensor itself
+    found = trunk_bytes("native", make_card().arch, (1, 8, 8), branch, full.element_size(), labels=True)
+    assert 3 * found == full.numel() * full.element_size()
+
+
+def test_a_trunk_of_several_tensors_counts_them_all():
+    arch = dict(class_name="SongUNet", img_resolution=16, img_channels=3, model_channels=8, num_blocks=2)
+    arch |= dict(channel_mult=[1, 2], attn_resolutions=[8], encoder_type="residual", decoder_type="skip")
+    arch |= dict(embedding_type="fourier", channel_mult_noise=2, resample_filter=[1, 3, 3, 1])
+    net = build("edm", arch)
+    with torch.inference_mode():
+        for branch in range(1, net.rungs + 1):
+            x, c_noise = torch.zeros(2, 3, 16, 16), torch.zeros(2)
+            tensors = [t for t in walk(net, x, c_noise, None, torch.ones(net.rungs), branch)[1] if t is not None]
+            assert 2 * trunk_bytes("edm", arch, (3, 16, 16), branch, 4) == sum(t.numel() * 4 for t in tensors)
+            assert len(tensors) == (2 if branch < 4 else 1)  # the image so far joins at the second level
+
+
+@pytest.mark.parametrize("branch", [0, 7])
+def test_a_branch_that_the_network_does_not_have_keeps_nothing_that_could_be_told(make_card, branch):
+    with pytest.raises(ValueError, match=f"branch is {branch}; this network's skips are 1 .. 6"):
+        trunk_bytes("native", make_card().arch, (1, 8, 8), branch, 4)
