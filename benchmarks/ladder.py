@@ -1,6 +1,6 @@
 """The sample ladder of a sweep: all its cells with few images, more images only for those that may be on the front.
 
-    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500]
+    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,750]
 
 Every rung is ordinary cells of n images, found or measured as any other; blocks of 250 images are kept from rung to
 rung. Who falls is decided in `fastdiff/statistics/ladder.py`.
@@ -60,7 +60,6 @@ def settings_at(cfg: DictConfig, n: int) -> dict:
 
 def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bool) -> Climbed:
     """From the first rung, which the sweep's jobs have measured, to the full n. points: the settings of each cell."""
-    from fastdiff.statistics import LEVEL
     from fastdiff.statistics.ladder import fallen
 
     found, before = Climbed(), 0
@@ -80,7 +79,7 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
             break
         plain = {key for (cell, _), key in zip(arms, keys) if cell.plain}
         known = [arm(record, ledger, key in plain) for key, record in records.items() if record]
-        falls = fallen(known, full, family, LEVEL / len(rungs))
+        falls = fallen(known, full, family)
         reasons = {key: f"failed: {reason}" for key, reason in found.failures.items() if key in records}
         reasons |= {fall.name: fall.sentence() for fall in falls}
         found.dropped += [{"rung": n, "key": key, "reason": reason} for key, reason in reasons.items()]

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py sampler=ddim sampler.steps=25 accelerator.deepcache.interval=3
     python benchmarks/run.py +grid=default budget.n=2000
-    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500]
+    python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,750]
 
 What is already in the ledger is not measured again; force=true measures it anew. With a ladder, cells that cannot be on
 the front of quality and MACs get no more images (`fastdiff/statistics/ladder.py`).

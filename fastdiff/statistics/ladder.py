@@ -10,7 +10,9 @@ tells i apart as better where D < -z s / sqrt(N):
 
 With z / sqrt(N) the verdict is that of one arm against each of the others, adjusted for their number. For N = inf the
 chance is the one-sided p-value of `i is not behind j`: then arms fall for being worse, and for nothing else. The best
-of many seems better than it is, so that the chance counts as many times as an arm has rivals.
+of many seems better than it is, so that the chance counts as many times as an arm has rivals. It does not count the
+rungs: of what may still happen given the images so far, the expectation at any later rung is what it is at this one, so
+that an arm which falls where its chance first is below `level` was lost with a chance below `level`.
 
 Both are biased by about c / n (Chong & Forsyth 2020); only what c differs by between two arms is in d.
 """
@@ -56,8 +58,7 @@ def fallen(arms: Sequence[Arm], full: float, family: int, level: float = LEVEL) 
     """The arms whose chance against an arm that stays is below `level`, best first; of several rivals the least chance,
     times the number of other arms that need no more MACs.
 
-    full: N, the images of a full run, more than these arms have, or inf. family: the arms of the full run. level: of
-    this rung; of several rungs each has its share of it. The best arm of any cost always stays, and so do equal arms.
+    full: N, the images of a full run, more than these arms have, or inf. family: the arms of the full run. The best arm of any cost always stays, and so do equal arms.
     Raises ValueError for arms of unequal numbers of images, and for a full run that is not larger.
     """
     known = [arm for arm in arms if arm.psi is not None]

@@ -93,7 +93,7 @@ def test_arms_that_cannot_be_compared_are_refused(psi):
         fallen(arms(psi, [0.0] * 6, [1] * 6), 250, 6)
 
 
-def climbed(random, truth: np.ndarray, macs: list[int], rungs: list[int], N: int, full: float):
+def climbed(random, truth: np.ndarray, macs: list[int], rungs: list[int], N: int, full: float, level: float = LEVEL):
     """A ladder of Gaussian images, half of whose variance is shared: who stays, and the whole sample (arms N)."""
     m = len(truth)
     x = truth[:, None] + math.sqrt(0.5) * (random.normal(size=(1, N)) + random.normal(size=(m, N)))
@@ -101,7 +101,7 @@ def climbed(random, truth: np.ndarray, macs: list[int], rungs: list[int], N: int
     for n in rungs:
         mean = x[:, :n].mean(1)
         given = [Arm(str(i), macs[i], mean[i], x[i, :n] - mean[i]) for i in stay]
-        gone = names(fallen(given, full, m, LEVEL / len(rungs)))
+        gone = names(fallen(given, full, m, level))
         stay = [i for i in stay if str(i) not in gone]
     return stay, x
 
@@ -111,18 +111,15 @@ def test_an_arm_of_the_true_front_falls_no_more_often_than_the_level_allows():
     are as many as there are arms."""
     random, rungs, lost = np.random.default_rng(0), [20, 40], 0
     for _ in range(2000):
-        stay, _ = climbed(random, np.zeros(2), [2, 1], rungs, 80, math.inf)
+        stay, _ = climbed(random, np.zeros(2), [2, 1], rungs, 80, math.inf, LEVEL / 2)  # p-values of two rungs add up
         lost += 0 not in stay
     assert lost / 2000 <= LEVEL + 2 * math.sqrt(LEVEL / 2000)
     assert lost > 0  # else nothing was tried
 
 
-@pytest.mark.parametrize(
-    ("m", "rungs", "most"), [(12, [20, 40], LEVEL), pytest.param(54, [20, 40, 80], 0.13, marks=pytest.mark.slow)]
-)
-def test_how_often_one_good_arm_among_many_equal_ones_is_lost(m, rungs, most):
-    """Better by 4 standard errors of the full run; whichever other seems best after few images is ahead of it. Of 54
-    arms it is lost more often than the promise says on average: 9 % in docs/statistics.md, +-3."""
+@pytest.mark.parametrize(("m", "rungs"), [(12, [20, 40, 60]), pytest.param(54, [20, 40, 60], marks=pytest.mark.slow)])
+def test_how_often_one_good_arm_among_many_equal_ones_is_lost(m, rungs):
+    """Better by 4 standard errors of the full run; whichever other seems best after few images is ahead of it."""
     random, N, lost = np.random.default_rng(0), 160, 0
     truth = np.zeros(m)
     truth[0] = -4 * math.sqrt(1 / N)
@@ -131,7 +128,7 @@ def test_how_often_one_good_arm_among_many_equal_ones_is_lost(m, rungs, most):
         gaps = [(x[j] - x[0]).mean() / ((x[j] - x[0]).std(ddof=1) / N**0.5) for j in stay if j]
         lost += 0 not in stay and min(gaps) > stats.norm.isf(LEVEL / 2 / (m - 1))
     print(f"{m} arms: lost in {lost} of 300 ladders")
-    assert lost <= most * 300
+    assert lost <= LEVEL * 300
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.3, 1.0, 3.0])
