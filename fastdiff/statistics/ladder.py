@@ -58,7 +58,8 @@ def fallen(arms: Sequence[Arm], full: float, family: int, level: float = LEVEL) 
     """The arms whose chance against an arm that stays is below `level`, best first; of several rivals the least chance,
     times the number of other arms that need no more MACs.
 
-    full: N, the images of a full run, more than these arms have, or inf. family: the arms of the full run. The best arm of any cost always stays, and so do equal arms.
+    full: N, the images of a full run, more than these arms have, or inf. family: the arms of the full run. The best arm
+    of any cost always stays, and so do equal arms.
     Raises ValueError for arms of unequal numbers of images, and for a full run that is not larger.
     """
     known = [arm for arm in arms if arm.psi is not None]
