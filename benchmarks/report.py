@@ -14,7 +14,8 @@ from fastdiff_benchmarks.commands import commands
 from fastdiff_benchmarks.entry import entry
 
 # What cells must share to be drawn into one figure. Their samplers and methods may differ.
-HELD = ("model", "data", "metrics", "seed", "part", "n", "guidance", "precision", "batch", "device")
+HELD = ("model", "data", "metrics", "seed", "part", "n", "guidance", "precision", "compile", "memory_format",
+        "batch", "device")  # fmt: skip
 
 
 @entry("report")

@@ -2,11 +2,12 @@
 
     python benchmarks/speed.py
     python benchmarks/speed.py 'parts=[caching]' device=cuda width=128
-    python benchmarks/speed.py 'parts=[own]' sampler=ddpm sampler.steps=25 'intervals=[2,3]'    # your network, settings
+    python benchmarks/speed.py 'parts=[own]' sampler=ddpm sampler.steps=25 'intervals=[2,3]'
 
 Arms take turns (ABBA), so that a machine that drifts slows all of them; ratios are paired round by round, medians with
 95 % intervals. Written into `out`: targets.csv (target, ours, theirs, ratio, goal, met), arms.csv, caching.csv,
-rungs.csv, conditions.json and a figure. Figures for a GPU come from the reader's GPU: device=cuda.
+rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a GPU come from
+the reader's GPU: device=cuda.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fastdiff_benchmarks.entry import entry, settings_of
 
-PARTS = ("pipelines", "caching", "package", "loop", "cells", "scores", "own")
+PARTS = ("pipelines", "caching", "package", "loop", "cells", "scores", "quality", "own", "batch")
 
 
 @entry("speed")
@@ -35,7 +36,11 @@ def main(cfg: DictConfig) -> None:
     device = resolved_device(OmegaConf.to_container(cfg.device))
     if device.threads:
         torch.set_num_threads(device.threads)
-    out, found, tables = Path(cfg.out), [], {"arms": [], "caching": [], "rungs": [], "own": []}
+    out, found, tables = (
+        Path(cfg.out),
+        [],
+        {"arms": [], "caching": [], "rungs": [], "quality": [], "own": [], "batch": []},
+    )
     kept = ("width", "batch", "steps", "repeats", "seconds")
     facts = {"device": device_name(device), "made": provenance(), "settings": {name: cfg[name] for name in kept}}
     facts["settings"] |= dataclasses.asdict(device)
@@ -62,7 +67,10 @@ def main(cfg: DictConfig) -> None:
         for suffix in ("svg", "png"):
             content = render(drawn(pd.DataFrame(tables["caching"]), pd.DataFrame(tables["rungs"])), suffix)
             write(out / f"caching.{suffix}", lambda file, content=content: file.write(content))
-    for shown in (table.drop(columns=["low", "high", "note"], errors="ignore"), pd.DataFrame(tables["own"])):
+    for shown in (
+        table.drop(columns=["low", "high", "note"], errors="ignore"),
+        *map(pd.DataFrame, (tables["quality"], tables["own"], tables["batch"])),
+    ):
         if len(shown):
             print(f"\n{shown.to_string(index=False, float_format='{:.3g}'.format)}")
     print(f"\n{device_name(device)}, {torch.get_num_threads()} threads, width {cfg.width}; written to {out}")
@@ -70,16 +78,22 @@ def main(cfg: DictConfig) -> None:
 
 def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
     """Targets and rows of one part."""
-    from fastdiff_benchmarks.versus import caching, cells, loop, own, pipelines, scores
+    from fastdiff.records import Ledger
+    from fastdiff_benchmarks.versus import batches, caching, cells, loop, own, pipelines, quality, scores
     from fastdiff_benchmarks.versus.network import Timed
 
+    options = {"repeats": cfg.repeats, "seconds": cfg.seconds, "progress": progress}
+    if part == "quality":
+        settings = settings_of(cfg)
+        return [], {"quality": quality.measure(settings, Ledger(cfg.ledger), low=device.precision == "bfloat16")}
+    if part == "batch":
+        return [], {"batch": batches.measure(settings_of(cfg), options)}
     if part == "cells":
         return cells.measure(), {}
     if part == "scores":
         return [scores.distance(), scores.extraction()], {}
     timed, low = Timed(cfg.width, device.name), device.precision == "bfloat16"
     how = (device.precision, device.memory_format, device.compile)
-    options = {"repeats": cfg.repeats, "seconds": cfg.seconds, "progress": progress}
     rows = {}
     if part == "own":
         arms, lines = own.measure(settings_of(cfg), list(cfg.intervals), options)

@@ -30,7 +30,7 @@ class Timed:
     def card(self):
         from fastdiff.model_card import ModelCard
 
-        return ModelCard(f"ddpm-cifar10-width-{self.width}", "hf", config(self.width), SHAPE, "none")
+        return ModelCard(f"ddpm-cifar10-width-{self.width}", "hf", config(self.width), SHAPE, "none", time_shift=-1.0)
 
     @cached_property
     def state(self) -> dict:

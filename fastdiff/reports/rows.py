@@ -19,11 +19,11 @@ _SOLVING += ["noise_scale"]
 KNOBS = [
     "sampler", "steps", "rho_bottom", "rho_top", *_TUNING, "interval", "branch", *_CACHING, "variance", "eta", "clip",
     "spacing", "sigma2_clip", *_SOLVING, "state_dtype", "guidance", "analytic_images", *_NORMS, "model", "data",
-    "metrics", "seed", "part", "precision", "batch", "device",
+    "metrics", "seed", "part", "precision", "compile", "memory_format", "batch", "device",
 ]  # fmt: skip
 
 # Not in the first tables: columns of a file only where a cell has a value.
-LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS, "part"]
+LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS, "part", "compile", "memory_format"]
 
 # Quality values that cells are not compared by, in the order people read them.
 MORE = ("is", "kid", "precision", "recall", "density", "coverage", "psnr", "ssim", "largest_difference")
@@ -50,6 +50,8 @@ def row(record: dict, speed: dict | None) -> dict:
     line |= {name: settings[name]["name"] for name in ("model", "data", "metrics")}
     part = settings["budget"].get("part", "all")
     line["part"] = None if part == "all" else part
+    for knob, usual in (("compile", "none"), ("memory_format", "contiguous")):
+        line[knob] = None if device.get(knob, usual) == usual else device[knob]
     line |= {"precision": record["precision"], "batch": device["batch"], "device": record["device"], "n": record["n"]}
     for protocol, value in record["values"].items():
         line[protocol] = value["value"]

@@ -8,12 +8,12 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastdiff.denoise import Denoiser
+from fastdiff.denoise import DTYPES, Denoiser
 from fastdiff.model_card import ModelCard
 from fastdiff.noise import noise_of
 from fastdiff.plans import DeepCache, SkipTuning
-from fastdiff.samplers import PRESETS, DPMpp2M, EDMAblation, Euler, Heun, UniPC, preset
-from fastdiff.unets import build
+from fastdiff.samplers import PLMS, PRESETS, DPMpp2M, EDMAblation, Euler, Heun, UniPC, preset
+from fastdiff.unets import Runner, build
 
 CARD = ModelCard("fake", "native", {}, (1, 28, 28), "none", classes=10)
 
@@ -81,14 +81,29 @@ SOLVERS = {
     "dpmpp_2m": DPMpp2M(3),
     "unipc": UniPC(5, order=3),
     "edm_ablation": EDMAblation(3, discretization="vp", noise_schedule="vp", scaling="vp", sigma_max=20.0, churn=1.0),
+    "heun": Heun(3, churn=1.0),
+    "plms": PLMS(5),
+}
+PLANS = {
+    "none": (SkipTuning(), DeepCache()),
+    "both": (SkipTuning(0.8, 0.9), DeepCache(2, 2)),
+    "listed, window": (
+        SkipTuning(0.8, over_level="window", window=(0.2, 0.7)),
+        DeepCache(schedule="list", full=(0, 2)),
+    ),
+    "quadratic, deep": (SkipTuning(0.8, index="from_one", apply="deep"), DeepCache(2, 3, "quadratic", protect_last=1)),
 }
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "tf32"])
+@pytest.mark.parametrize("plans", PLANS)
 @pytest.mark.parametrize("name", SOLVERS)
-def test_a_trajectory_of_every_solver_stays_on_the_gpu(name):
-    unet = build("native", {})
+def test_a_trajectory_of_every_solver_plan_and_precision_stays_on_the_gpu(name, plans, precision):
+    unet, (tuning, cache) = build("native", {}).to(DTYPES[precision]), PLANS[plans]
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
-        denoiser = Denoiser(unet.to("cuda"), CARD, SkipTuning(0.8, 0.9), DeepCache(2, 2), 2.0)
+        unet = unet.to("cuda")
+        runner = Runner(unet, None if cache.off else cache.branch, tf32=precision == "tf32")
+        denoiser = Denoiser(unet, CARD, tuning, cache, 2.0, runner=runner)
         noise, cond = noise_of(0, range(4), CARD.shape, "cuda"), torch.zeros(4, dtype=torch.int64)
         with NoCopyToHost():
             x = SOLVERS[name](denoiser, noise, cond)

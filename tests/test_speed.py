@@ -1,0 +1,133 @@
+"""make speed: what is compared is one network, goals are judged as they are meant, and a tiny run writes every file."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fastdiff_benchmarks import speed
+from fastdiff_benchmarks.versus.network import Timed
+from fastdiff_benchmarks.versus.quality import WAYS
+from fastdiff_benchmarks.versus.targets import Target
+
+pytest.importorskip("diffusers")
+
+
+@pytest.mark.parametrize(
+    "ratio, goal, at_least, judged, met",
+    [
+        (2.0, 2.0, True, True, "yes"), (1.99, 2.0, True, True, "no"), (1.004, 1.005, False, True, "yes"),
+        (1.006, 1.005, False, True, "no"), (3.0, 1.0, True, False, "reported, not judged"),
+    ],
+)  # fmt: skip
+def test_a_goal_is_met_in_its_own_direction_and_only_judged_where_it_can_be(ratio, goal, at_least, judged, met):
+    row = Target("x", 1.0, 2.0, ratio, goal, at_least, judged=judged).row()
+    assert row["met"] == met and row["goal"] == f"{'>=' if at_least else '<='} {goal:g}"
+
+
+def test_both_forms_are_one_network_bit_for_bit():
+    timed, x = Timed(32, "cpu"), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    c_noise = torch.full((2,), 500.0)
+    with torch.inference_mode():
+        ours, _ = timed.denoiser(timed.ours()).runner.full(x, c_noise, None, None)
+        assert torch.equal(ours, timed.official()(x, c_noise).sample)
+
+
+def test_both_loops_make_the_same_images_of_the_same_noise():
+    """diffusers' DDIM of 4 steps beside our stride of it: equal up to rounding to 8 bits."""
+    from diffusers import DDIMScheduler
+
+    from fastdiff.generate import to_uint8
+    from fastdiff.samplers import preset
+
+    timed, z = Timed(32, "cpu"), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    scheduler, unet = DDIMScheduler(1000, beta_schedule="linear"), timed.official()
+    scheduler.set_timesteps(4)
+    denoiser = timed.denoiser(timed.ours())
+    with torch.inference_mode():
+        x = z
+        for t in scheduler.timesteps:
+            x = scheduler.step(unet(x, t).sample, t, x).prev_sample
+        first = denoiser.prior_scale(preset("ddim", steps=4, spacing="stride").sigmas(denoiser)[0])
+        ours = preset("ddim", steps=4, spacing="stride")(denoiser, lambda step: z)
+    assert np.isfinite(first)
+    apart = to_uint8(ours, (-1, 1)).int() - to_uint8(x.clamp(-1, 1), (-1, 1)).int()
+    assert apart.abs().max() <= 1, apart.abs().max()
+
+
+def test_widths_that_its_norms_cannot_group_are_refused():
+    with pytest.raises(ValueError, match="width is 48; a multiple of 32 is needed"):
+        Timed(48, "cpu").official()
+
+
+def test_the_ways_to_compute_start_with_the_one_they_are_judged_by():
+    assert WAYS[0] == {"precision": "float32"} and len({json.dumps(way) for way in WAYS}) == len(WAYS)
+
+
+def run(tmp_path, *words: str) -> subprocess.CompletedProcess:
+    tiny = ["batch=2", "steps=2", "seconds=0", "repeats=1", "device=cpu", "device.precision=float32"]
+    command = [
+        sys.executable,
+        speed.__file__,
+        *tiny,
+        f"out={tmp_path / 'speed'}",
+        f"ledger={tmp_path / 'runs'}",
+        *words,
+    ]
+    return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+
+def test_a_tiny_run_writes_tables_conditions_and_the_figure(tmp_path):
+    own = ["sampler.steps=2", "budget.n=20", "device.batch=2", "intervals=[2]"]
+    done = run(tmp_path, "parts=[caching,own]", *own)
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "speed"
+    targets = pd.read_csv(out / "targets.csv")
+    assert len(targets) == 9 and set(targets["met"]) <= {"yes", "no"}
+    caching = pd.read_csv(out / "caching.csv")
+    assert (caching["promised"] > 1).all() and (caching["trunk_kb_per_image"] > 0).all()
+    rungs = pd.read_csv(out / "rungs.csv")
+    assert rungs["share_of_time"].sum() == pytest.approx(1, abs=1e-3)
+    assert rungs["share_of_macs"].sum() == pytest.approx(1, abs=1e-3)
+    arms = pd.read_csv(out / "arms.csv")
+    assert {"part", "arm", "median_ms", "p90_ms", "speedup", "first_call_s", "settled"} <= set(arms)
+    conditions = json.loads((out / "conditions.json").read_text())
+    assert {"threads", "cores", "load_average", "busy"} <= set(conditions["caching"])
+    assert (out / "caching.png").stat().st_size > 10_000 and "promised" in done.stdout
+
+
+def test_the_best_batch_is_searched_by_doubling_and_memory_that_ends_is_no_failure(monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    from fastdiff import profiling, settings
+    from fastdiff_benchmarks.versus import batches
+
+    speeds = {1: 10.0, 2: 19.0, 4: 30.0, 8: 30.1}
+
+    def timed(cell, batch, options):
+        if batch > most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return speeds[batch], None
+
+    monkeypatch.setattr(batches, "_images_per_s", timed)
+    monkeypatch.setattr(profiling, "peak_mb", lambda call, device: 1.0)
+    monkeypatch.setattr(settings, "cell_of", lambda conf: SimpleNamespace(device=SimpleNamespace(name="cpu")))
+    most = 8
+    found = batches.measure({}, {})
+    assert [line["batch"] for line in found] == [1, 2, 4, 8] and found[3]["best"] == "<- device.batch"
+    most = 2
+    found = batches.measure({}, {})
+    assert [line["batch"] for line in found] == [1, 2] and found[1]["best"]
+    assert "batch 4: out of memory; 2 is the largest that fits" in capsys.readouterr().out
+    most = 0
+    with pytest.raises(ValueError, match="not even a batch of one image fits"):
+        batches.measure({}, {})
+
+
+def test_an_unknown_part_gives_the_menu(tmp_path):
+    done = run(tmp_path, "parts=[nosuch]")
+    assert done.returncode == 2 and "part 'nosuch' is not one of: pipelines, caching, package" in done.stderr
