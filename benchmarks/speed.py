@@ -6,8 +6,8 @@
 
 Arms take turns (ABBA), so that a machine that drifts slows all of them; ratios are paired round by round, medians with
 95 % intervals. Written into `out`: targets.csv (target, ours, theirs, ratio, goal, met), arms.csv, caching.csv,
-rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a GPU come from
-the reader's GPU: device=cuda.
+rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a GPU come
+from the reader's GPU: device=cuda.
 """
 
 import dataclasses
