@@ -51,7 +51,7 @@ bench-all: setup ## Every grid in conf/grid
 gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
 	$(PY) benchmarks/gamma.py $(ARGS)
 
-speed: setup ## Measured speed-up of caching beside the one its operations promise
+speed: setup ## Ours beside diffusers, the DeepCache package and clean-fid, in turns; parts=[own] times your network
 	$(PY) benchmarks/speed.py $(ARGS)
 
 report: setup ## Table, figures and results/report/index.html from what has been measured

@@ -45,7 +45,9 @@ def against_package(timed: Timed, batch: int, steps: int, judged: bool, options:
     arms = {name: theirs(timed, batch, steps, interval=3, bfloat16=True)}
     arms |= {"ours, bfloat16, eager, interval 3": ours(timed, batch, steps, "bfloat16", interval=3)}
     found = interleaved(arms, synchronise(timed.device), batch, **options)
-    return found, [beside("DeepCache, interval 3: against the DeepCache package", found, list(arms)[1], 1.15, judged)]
+    return found, [
+        beside("DeepCache, interval 3: against the DeepCache package", found, list(arms)[1], name, 1.15, judged)
+    ]
 
 
 def by_rung(timed: Timed, batch: int, how: tuple, repeats: int = 20) -> list[dict]:

@@ -1,6 +1,7 @@
 """What is compared, and the file that says so: one line a target."""
 
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,15 @@ class Target:
         return {name: getattr(self, name) for name in names} | {"goal": bound, "met": self.met, "note": self.note}
 
 
-def beside(name: str, arms: dict, ours: str, goal: float, judged: bool = True, note: str = "") -> Target:
-    """Images per second of an arm over those of the arms' baseline (the first), paired round by round."""
-    arm, baseline = arms[ours], next(iter(arms.values()))
-    return Target(name, arm.latency.images_per_s, baseline.latency.images_per_s, arm.speedup, goal, judged=judged,
-                  low=arm.speedup_low, high=arm.speedup_high, note=note)  # fmt: skip
+def beside(name: str, arms: dict, ours: str, theirs: str, goal: float, judged: bool = True, note: str = "") -> Target:
+    """Images per second of one arm over those of another of the same run, paired round by round."""
+    from fastdiff.profiling import median_interval
+
+    pairs = zip(arms[theirs].seconds, arms[ours].seconds)
+    ratios = sorted(other / own for other, own in pairs)
+    low, high = median_interval(ratios)
+    speeds = (arms[each].latency.images_per_s for each in (ours, theirs))
+    return Target(name, *speeds, median(ratios), goal, judged=judged, low=low, high=high, note=note)
 
 
 def overhead(name: str, arms: dict, ours: str, goal: float, note: str = "") -> Target:
