@@ -50,7 +50,7 @@ def main(cfg: DictConfig) -> None:
     arms |= {f"r = {r:g}": (arm, Mixed(r, cfg.other_seed)) for r in cfg.correlations}
     arms |= {name: (cell, None) for name, cell in cells.items()}
     images, _ = load(arm.data)
-    extractor, reference = scorer_of(arm, ledger, images)
+    extractor, (reference, _) = scorer_of(arm, ledger, images)
     pools = {}
     with tqdm(total=len(arms) * cfg.pool, unit="image") as bar:
         for name, (cell, mixed) in arms.items():
