@@ -44,7 +44,7 @@ def main(cfg: DictConfig) -> None:
         return tqdm(of, desc="score norms", unit="level")
 
     ledger = Ledger(cfg.ledger)
-    denoiser = placed(cell, ledger, load_denoiser(cell), images, bar)
+    denoiser = placed(cell, ledger, load_denoiser(cell).eager(), images, bar)
     if denoiser.levels is None and (cfg.levels == "all" or cfg.export):
         raise ValueError(f"model '{cell.model.name}' has no training levels; levels=all and export are not for it")
     levels = [] if denoiser.levels is None else [float(sigma) for sigma in denoiser.levels]

@@ -3,6 +3,7 @@
 torch and all that needs it are imported on the way, so that a cell which is already in the ledger costs no import.
 """
 
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -72,6 +73,9 @@ def run_cell(
         record = _measure(cell, ledger, settings, progress, kept)
     except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
+        if (old := ledger.read("quality", cell.key)) is not None:  # of an earlier version: worth more than none
+            print(f"{cell.key} keeps the metrics it had: {reason}", file=sys.stderr)
+            return Outcome(cell.key, "quality", True, old)
         record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
         record |= {"settings": settings, "made": provenance(), "traceback": traceback.format_exc()}
         with suppress(OSError):  # a full disk may be the reason
@@ -101,13 +105,19 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         with phase("score"):
             values, influence = score_bound(cell, denoiser, held_out, cov_x0, progress)
     else:
-        with phase("compile"):
-            if denoiser.runner.static:  # so that no timed batch makes graphs
+        made: list[int] = []  # blocks that had to be
+
+        def keep(first: int, pixels: np.ndarray) -> None:
+            made.append(first)
+            kept.add(first, pixels)
+
+        if denoiser.runner.static:
+            with phase("compile"):  # so that no timed batch makes graphs
                 denoiser.prepare(cell.device.batch, None if labels is None else labels(np.arange(cell.device.batch)))
         with phase("generate"):
             sample = sampling(cell, denoiser, labels, cov_x0)
             texts = labels.texts if cell.metrics.prompted else None
-            features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress, kept.add, texts)
+            features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress, keep, texts)
             kept.finish(sample, labels)
             if finished(cell, ledger):  # only images were missing
                 return ledger.read("quality", cell.key)
@@ -122,6 +132,9 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
         machine |= {"uint8": UINT8} | ({"images": kept.where} if kept.where else {})
+        if (old := ledger.read("quality", cell.key)) is not None and not made:  # its images are as they were
+            ledger.write_influence(cell.key, influence)
+            return ledger.write("quality", cell.key, old | rescored(values, machine["made"]))
     record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
     record |= {
         "scored": SCORED,
@@ -135,6 +148,11 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
     record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
+
+
+def rescored(values: dict, made: dict) -> dict:
+    """What is new in an earlier version's record: all metrics of today. What made its images stays as it was."""
+    return {"scored": SCORED, "values": values, "rescored": made}
 
 
 def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] | None) -> Callable:

@@ -13,21 +13,23 @@ def compare_images(ledger: Ledger, record: dict, plain: dict) -> dict | None:
 
     values: by protocol, as psnr[plain,n=250], the mean with its 95 % interval, quantiles and the worst cases; every
     image's value is in the npz beside it. PSNR, SSIM and the largest difference are of the images that are kept for
-    looking at, distances of features of all n. None where one of the two has kept no images.
+    looking at, distances of features of all n. None where one of the two has kept no images, or is a bound.
     """
     name = pair_name(record["key"], plain["key"])
     if (known := ledger.read("paired", name)) is not None:
         return known
     generations = [key(of["identity"]["generation"]) for of in (record, plain)]
     pixels = [ledger.samples(generation) for generation in generations]
-    if any(kept is None for kept in pixels):
+    extractor = record["identity"]["metrics"].get("extractor")
+    if any(kept is None for kept in pixels) or extractor is None:  # a bound's cell may share another's images
         return None
-    n = min(map(len, pixels))
+    n = min(record["n"], plain["n"], *map(len, pixels))
     found = paired(*(kept[:n] for kept in pixels))
-    features = [_features(ledger, of, generation) for of, generation in zip((record, plain), generations)]
+    prompted = record["identity"]["metrics"].get("metric") == "clip_score"  # what is kept are scores, no features
+    both = zip((record, plain), generations)
+    features = [None if prompted else _features(ledger, of, generation) for of, generation in both]
     if all(kept is not None for kept in features):
         found["feature_distance"] = feature_distance(*features)
-    extractor = record["identity"]["metrics"]["extractor"]
     values = {}
     for metric, value in summary(found).items():
         words = ["plain", *([extractor] if metric == "feature_distance" else []), f"n={value['n']}"]

@@ -81,6 +81,8 @@ class Ledger:
         if speed_key is not None:
             shutil.rmtree(self._blocks(key(cell.generation())), ignore_errors=True)
             left.append(("speed", speed_key))
+        for path in self.root.glob(f"paired/*{cell.key}*"):
+            path.unlink()
         for kind, name in left:
             for suffix in (".json", ".npz"):
                 self.path(kind, name, suffix).unlink(missing_ok=True)

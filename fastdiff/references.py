@@ -57,9 +57,8 @@ def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | N
         write_reference(path, moments(found), dataclasses.replace(asked, n=len(found)))
         _keep(beside, found)
     kept = read_npz(beside)
-    return Reference(
-        read_reference(path, asked).moments, Sample(kept["features"], float(kept["within"]), kept["radii"])
-    )
+    known = read_reference(path, dataclasses.replace(asked, code_version=None))  # another version's are as good
+    return Reference(known.moments, Sample(kept["features"], float(kept["within"]), kept["radii"]))
 
 
 def card_of(cell: Cell) -> ReferenceCard:

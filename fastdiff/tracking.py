@@ -62,13 +62,14 @@ def _write_sweep(tracker, name, lines) -> None:
     columns = list(dict.fromkeys(column for line in lines for column in line))
     rows = [[_said(line.get(column)) for column in columns] for line in lines]
     verdicts = [line["verdict"] for line in lines if line.get("verdict")]
+    sweep = re.sub(r"[^\w.-]+", "-", f"sweep-{name}")  # an id may not have every character of a name
     with wandb.init(
-        project=tracker.project, entity=tracker.entity, mode=tracker.mode, id=f"sweep-{name}", resume="allow",
+        project=tracker.project, entity=tracker.entity, mode=tracker.mode, id=sweep, resume="allow",
         group=name, name=f"sweep {name}", job_type="sweep",
     ) as run:  # fmt: skip
         run.summary.update({f"cells_{word}": verdicts.count(word) for word in dict.fromkeys(verdicts)})
         run.summary["cells"] = len(lines)
-        run.log({"cells_table": wandb.Table(columns=columns, data=rows)})
+        run.log({"cells_table": wandb.Table(columns=columns, data=rows)}, step=0)  # again: the same step, not another
 
 
 def _said(value):

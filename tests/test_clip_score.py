@@ -228,5 +228,7 @@ def test_every_metric_points_one_way():
     assert not set(LOWER) & set(HIGHER)
     assert sign("fid[clean,inception-v3,n=50000]") == 1 and sign(f"clip_score[{NAME},n=5000]") == -1
     assert words("nll[bits/dim,n=1000]") == "lower is better" and words("clip_score") == "higher is better"
-    with pytest.raises(ValueError, match="metric 'vgg' is not one of: clip_score, coverage, density, fid"):
+    with pytest.raises(
+        ValueError, match="metric 'vgg' is not one of: clip_score, coverage, density, feature_distance, fid"
+    ):
         sign("vgg[n=5]")

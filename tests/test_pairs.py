@@ -54,6 +54,33 @@ def test_every_image_s_value_is_kept_and_nothing_is_compared_twice(pair):
     assert compare_images(ledger, record, plain) == first
 
 
+def test_a_bound_whose_key_is_an_image_cell_s_is_compared_with_nothing(pair):
+    ledger, record, plain = pair
+    bounds = [{**of, "key": f"nll-{of['key']}", "identity": of["identity"] | {"metrics": {"metric": "nll"}}}
+              for of in (record, plain)]  # fmt: skip
+    assert compare_images(ledger, *bounds) is None
+
+
+def test_no_more_images_are_compared_than_the_cells_have_and_scores_are_no_features(pair):
+    ledger, record, plain = pair
+    few = [{**of, "n": 5, "key": f"few-{of['key']}"} for of in (record, plain)]
+    assert "psnr[plain,n=5]" in compare_images(ledger, *few)["values"]
+    prompted = {"metrics": EXTRACTOR | {"metric": "clip_score"}}
+    scores = [{**of, "key": f"clip-{of['key']}", "identity": of["identity"] | prompted} for of in (record, plain)]
+    assert not any(name.startswith("feature_distance") for name in compare_images(ledger, *scores)["values"])
+
+
+def test_what_is_measured_anew_is_compared_anew(pair):
+    from types import SimpleNamespace
+
+    ledger = pair[0]
+    compare_images(*pair)
+    for key in ("cached", "plain"):
+        compare_images(*pair)
+        ledger.forget(SimpleNamespace(key=key), None)
+        assert not list(ledger.root.glob("paired/*"))
+
+
 def test_without_kept_images_there_is_no_record_and_without_features_no_distance(tmp_path):
     ledger = Ledger(tmp_path)
     pixels = np.zeros((3, 1, 12, 12), np.uint8)

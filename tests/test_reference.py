@@ -168,6 +168,20 @@ def test_kept_statistics_of_something_else_are_refused_by_the_field_s_name(cell,
         reference_of(cell(), Ledger(tmp_path), images, Extractor())
 
 
+def test_statistics_of_another_version_of_the_code_are_as_good(cell, images, tmp_path, monkeypatch):
+    from fastdiff import references
+
+    reference_of(cell(), Ledger(tmp_path), images, Extractor())
+    monkeypatch.setattr(references, "__version__", "99.0")
+    assert reference_of(cell(), Ledger(tmp_path), images, None).moments.n == 40
+
+
+def test_a_digest_that_is_not_the_file_s_is_refused(cell, tmp_path):
+    np.savez(tmp_path / "edm.npz", mu=np.zeros(64), sigma=np.eye(64))
+    with pytest.raises(ValueError, match="has sha256 .*, not metrics.reference_sha256"):
+        cell(f"+metrics.reference={tmp_path}/edm.npz", f"+metrics.reference_sha256={'de' * 32}")
+
+
 def test_statistics_from_a_file_are_another_protocol_and_another_key(cell, tmp_path):
     draw = np.random.default_rng(0).normal(size=(500, 64))
     np.savez(tmp_path / "edm.npz", mu=draw.mean(0), sigma=np.cov(draw.T))

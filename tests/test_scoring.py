@@ -63,8 +63,29 @@ def test_a_record_of_an_earlier_version_is_scored_anew_and_nothing_is_generated_
     }
     again = run_cell(cell, ledger, conf)
     assert not again.reused and again.record["values"] == outcome.record["values"]
+    assert all(again.record[name] == value for name, value in old.items() if name != "values")
+    assert again.record["rescored"]["versions"] == outcome.record["made"]["versions"]
     assert kept and all(p.stat().st_mtime_ns == at for p, at in kept.items())
     assert run_cell(cell, ledger, conf).reused
+
+
+def test_a_record_that_cannot_be_scored_anew_is_kept_and_nothing_failed(measured, monkeypatch, capsys):
+    from fastdiff import bench
+
+    cell, conf, ledger, outcome = measured
+    path = ledger.path("quality", cell.key)
+    whole = path.read_text()
+    path.write_text(json.dumps({name: value for name, value in outcome.record.items() if name != "scored"}))
+
+    def gone(*_):
+        raise FileNotFoundError("the weights are gone")
+
+    monkeypatch.setattr(bench, "load_denoiser", gone)
+    again = run_cell(cell, ledger, conf)
+    assert again.kind == "quality" and again.reused and again.record["values"] == outcome.record["values"]
+    assert "keeps the metrics it had: the weights are gone" in capsys.readouterr().err
+    assert not list(ledger.all("failed"))
+    path.write_text(whole)
 
 
 def test_identical_arms_differ_by_exactly_nothing_in_every_metric(measured):

@@ -42,8 +42,11 @@ class MetricsCard:
 
     def resolved(self) -> "MetricsCard":
         """The card with the digests of its weights and of its reference filled in."""
-        if self.reference is not None and self.reference_sha256 is None:
-            return replace(self, reference_sha256=sha256(locate(self.reference))).resolved()
+        if self.reference is not None:
+            found = sha256(locate(self.reference))
+            if self.reference_sha256 not in (None, found):
+                raise ValueError(f"{self.reference} has sha256 {found}, not metrics.reference_sha256")
+            return replace(self, reference=None, reference_sha256=None).resolved()._with(self.reference, found)
         if self.kind == "clean_fid":
             from .clean_fid import pinned
 
@@ -58,6 +61,9 @@ class MetricsCard:
         if self.weights is None or self.sha256:
             return self
         return replace(self, sha256=sha256(locate(self.weights)))
+
+    def _with(self, reference: str, digest: str) -> "MetricsCard":
+        return replace(self, reference=reference, reference_sha256=digest)
 
     @property
     def bound(self) -> bool:

@@ -12,7 +12,8 @@ With z / sqrt(N) the verdict is that of one arm against each of the others, adju
 chance is the one-sided p-value of `i is not behind j`: then arms fall for being worse, and for nothing else. The best
 of many seems better than it is, so that the chance counts as many times as an arm has rivals. It does not count the
 rungs: of what may still happen given the images so far, the expectation at any later rung is what it is at this one, so
-that an arm which falls where its chance first is below `level` was lost with a chance below `level`.
+that an arm which falls where its chance first is below `level` was lost with a chance below `level`, on average over
+what the differences may be (for one given truth it may be more).
 
 Both are biased by about c / n (Chong & Forsyth 2020); only what c differs by between two arms is in d.
 """

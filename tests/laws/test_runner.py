@@ -29,10 +29,10 @@ def test_a_sweep_compiles_two_graphs_and_nothing_anew(random_unet, make_card, tr
     denoiser.prepare(4, labels(np.arange(4)))
     assert runner.graphs == 2 and runner.seconds > 0
     with torch._dynamo.config.patch(error_on_recompile=True):
-        for rho, interval, steps, seed in ((1.0, 2, 3, 0), (0.8, 3, 5, 1), (0.9, 5, 4, 0)):
+        for rho, interval, steps, seed in ((1.0, 2, 3, 0), (0.8, 3, 4, 1)):
             tuning = SkipTuning(rho, over_level="increasing")
             cell = dataclasses.replace(denoiser, skip_tuning=tuning, deepcache=DeepCache(interval, 2))
-            for sampler in (preset("ddpm", steps=steps), preset("ddim", steps=steps), DPMpp2M(steps)):
+            for sampler in (preset("ddpm", steps=steps), DPMpp2M(steps)):
                 batches = list(generate(cell, sampler, seed, np.arange(6), labels, None, 4))
                 assert [len(batch.pixels) for batch in batches] == [4, 2]
     assert runner.graphs == 2
