@@ -85,7 +85,7 @@ def number(value: dict) -> str:
 def show(tracker, ledger, cell, record, speed, grid) -> None:
     """The cell as a W&B run; what goes wrong there is a line, never the end of the sweep."""
     from fastdiff.cell import key
-    from fastdiff.reports.tables import KNOBS, row
+    from fastdiff.reports.rows import KNOBS, row
     from fastdiff.tracking import track
 
     trouble = track(tracker, row(record, speed), KNOBS, grid, ledger.samples(key(cell.generation())))

@@ -10,7 +10,7 @@ import wandb_log
 
 from fastdiff.records import Ledger
 from fastdiff.tracking import Tracker, contact_sheet, track, track_sweep
-from fastdiff_benchmarks import sync
+from fastdiff_benchmarks import run, sync
 
 VERDICTS = ["worse", "worse", "plain", "better"]
 ROW = {
@@ -103,3 +103,14 @@ def test_a_contact_sheet_keeps_every_sample_in_its_place():
     samples = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1) * np.ones((1, 1, 2, 3), np.uint8)
     sheet = contact_sheet(samples, columns=4)
     assert sheet.shape == (6, 12) and sheet[::2, ::3].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
+
+
+def test_a_measured_cell_and_its_sweep_are_runs_beside_the_ledger(tmp_path):
+    tiny = ["-m", "sampler=ddim", "sampler.steps=1,2", "budget.n=10", "device=cpu", "device.batch=10"]
+    words = [*tiny, "device.precision=float32", f"ledger={tmp_path / 'runs'}", "tracker.mode=offline"]
+    done = subprocess.run([sys.executable, run.__file__, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    keys = {record["key"] for record in Ledger(tmp_path / "runs").all("quality")}
+    found = {each["id"]: each for each in map(wandb_log.read, (tmp_path / "wandb").glob("offline-run-*"))}
+    assert set(found) == {*keys, "sweep-sweep"} and found["sweep-sweep"]["summary"]["cells"] == 2
+    assert all(isinstance(found[key]["summary"]["fid_mnist_classifier_n_10"], float) for key in keys)
