@@ -19,8 +19,9 @@ from fastdiff_benchmarks.entry import settings_of
 
 @dataclass
 class Climbed:
-    """What became of the arms: keys at the full n, those that fell or failed below it (rung, key, reason), all
-    that failed (key -> reason), and how many images were needed."""
+    """What became of the arms: keys at the full n, those that fell or failed below it (rung, key, reason, and what the
+    full run says of them where the ledger has one), all that failed (key -> reason), and how many images were needed.
+    """
 
     keys: list[str] = field(default_factory=list)
     dropped: list[dict] = field(default_factory=list)
@@ -82,11 +83,42 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
         falls = fallen(known, full, family)
         reasons = {key: f"failed: {reason}" for key, reason in found.failures.items() if key in records}
         reasons |= {fall.name: fall.sentence() for fall in falls}
-        found.dropped += [{"rung": n, "key": key, "reason": reason} for key, reason in reasons.items()]
+        gone = [(cell, key) for (cell, _), key in zip(arms, keys) if key in reasons]
+        found.dropped += [{"rung": n, "key": key, "reason": reasons[key], "full": at_rung(cell, full).key}
+                          for cell, key in gone]  # fmt: skip
         arms, total = [each for each, key in zip(arms, keys) if key not in reasons], len(arms)
         failed = f", {len(reasons) - len(falls)} failed" if len(reasons) > len(falls) else ""
         print(f"rung {n}: {total} arms; {len(arms)} promoted, {len(falls)} dropped{failed}", flush=True)
+    verify(found, ledger)
     return found
+
+
+def verify(found: Climbed, ledger: Ledger) -> None:
+    """What the full run says of every arm that fell, where the ledger has it: `check` beside the arm.
+
+    against: of the arms that stayed and need no more MACs, the best that the fallen arm is not told apart from as
+    better, if there is one; difference: fallen minus that one, as a loss; p: of it alone, two-sided; lost: whether the
+    fallen arm is told apart as better at 5 % even so, which a ladder promises against.
+    """
+    from fastdiff.statistics import LEVEL, difference, p_value
+
+    stayed = [arm(ledger.read("quality", key), ledger) for key in found.keys]
+    for entry in found.dropped:
+        record = ledger.read("quality", entry["full"])
+        if record is None:
+            continue
+        own, checks = arm(record, ledger), []
+        for each in sorted(stayed, key=lambda one: one.loss):
+            if each.macs <= own.macs and each.psi is not None and own.psi is not None:
+                change = difference(own.loss, each.loss, own.psi, each.psi, paired=True)
+                lost = change.value < 0 and p_value(change) < LEVEL
+                said = {"against": each.name, "difference": change.value, "p": p_value(change)}
+                checks.append(said | {"lost": lost})
+        if checks:
+            entry["check"] = min(checks, key=lambda check: check["lost"])  # the first, that is the best, of equals
+    known = [entry["check"]["lost"] for entry in found.dropped if "check" in entry]
+    if known:
+        print(f"{len(known)} arms that fell have full runs here; {sum(known)} of them are better than all that stayed")
 
 
 def measure(arms: list[tuple[Cell, DictConfig]], n: int, ledger: Ledger, force: bool) -> None:

@@ -68,8 +68,8 @@ def settings_of_cells(grid: str, given: list[str]) -> list[dict]:
 
 def missing(cells: list[dict]) -> list[str]:
     """A sentence for each file that the cells need and that is neither there nor to be had."""
-    from fastdiff.cell import build
     from fastdiff.files import locate
+    from fastdiff.knobs import build
     from fastdiff.settings import CARDS as KINDS
 
     found: list[str] = []
@@ -154,7 +154,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
 
 def ours(settings: dict) -> dict[str, str]:
     """What a protocol's words are here."""
-    from fastdiff.cell import build
+    from fastdiff.knobs import build
     from fastdiff.metrics import MetricsCard
     from fastdiff.settings import device_name, resolved_device
 

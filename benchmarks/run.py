@@ -49,7 +49,7 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     from tqdm import tqdm
 
     from fastdiff.bench import run_cell, speed_key
-    from fastdiff.cell import build, coerced
+    from fastdiff.knobs import build, coerced
     from fastdiff.metrics.direction import JUDGED
     from fastdiff.records import Ledger
     from fastdiff.tracking import Tracker

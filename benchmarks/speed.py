@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from fastdiff_benchmarks.entry import entry, settings_of
 
 PARTS = ("pipelines", "caching", "package", "loop", "cells", "scores", "quality", "own", "batch")
+TABLES = ("arms", "caching", "rungs", "quality", "own", "batch")  # files beside targets.csv
 
 
 @entry("speed")
@@ -36,11 +37,7 @@ def main(cfg: DictConfig) -> None:
     device = resolved_device(OmegaConf.to_container(cfg.device))
     if device.threads:
         torch.set_num_threads(device.threads)
-    out, found, tables = (
-        Path(cfg.out),
-        [],
-        {"arms": [], "caching": [], "rungs": [], "quality": [], "own": [], "batch": []},
-    )
+    out, found, tables = Path(cfg.out), [], {name: [] for name in TABLES}
     kept = ("width", "batch", "steps", "repeats", "seconds")
     facts = {"device": device_name(device), "made": provenance(), "settings": {name: cfg[name] for name in kept}}
     facts["settings"] |= dataclasses.asdict(device)

@@ -150,7 +150,7 @@ class SweepProgress(Callback):
 
 def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], fell: int) -> None:
     """The finished sweep as a W&B run; what goes wrong there is a line."""
-    from fastdiff.cell import build
+    from fastdiff.knobs import build
     from fastdiff.reports.tables import lines
     from fastdiff.tracking import Tracker, track_sweep
 

@@ -15,7 +15,8 @@ from fastdiff_benchmarks.entry import entry
 def main(cfg: DictConfig) -> None:
     from tqdm import tqdm
 
-    from fastdiff.cell import build, key
+    from fastdiff.cell import key
+    from fastdiff.knobs import build
     from fastdiff.records import Ledger
     from fastdiff.reports.tables import KNOBS, lines
     from fastdiff.tracking import Tracker, logged_in, track, track_sweep

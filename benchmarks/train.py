@@ -19,8 +19,8 @@ SHOWN = [1, 10, 50, 100, 200, 300, 500, 700, 900, 1000]  # noise levels n whose 
 def main(cfg: DictConfig) -> None:
     import torch
 
-    from fastdiff.cell import build
     from fastdiff.data import DataCard, load
+    from fastdiff.knobs import build
 
     card = build(DataCard, OmegaConf.to_container(cfg.data, resolve=True), "data").resolved()
     train, held_out = load(card)

@@ -9,11 +9,11 @@ import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from .cell import BLOCK, Cell, key
+from .blocks import blocks, sampling
+from .cell import Cell, key
 from .data import load
 from .exports import UINT8, Kept
 from .norms import norms_note, placed, score_covariances
@@ -73,7 +73,8 @@ def run_cell(
         record = _measure(cell, ledger, settings, progress, kept)
     except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
-        if (old := ledger.read("quality", cell.key)) is not None:  # of an earlier version: worth more than none
+        old = ledger.read("quality", cell.key)
+        if old is not None and scored(cell, ledger) is None:  # of an earlier version: worth more than none
             print(f"{cell.key} keeps the metrics it had: {reason}", file=sys.stderr)
             return Outcome(cell.key, "quality", True, old)
         record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
@@ -105,95 +106,36 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         with phase("score"):
             values, influence = score_bound(cell, denoiser, held_out, cov_x0, progress)
     else:
-        made: list[int] = []  # blocks that had to be
-
-        def keep(first: int, pixels: np.ndarray) -> None:
-            made.append(first)
-            kept.add(first, pixels)
-
-        if denoiser.runner.static:
-            with phase("compile"):  # so that no timed batch makes graphs
-                denoiser.prepare(cell.device.batch, None if labels is None else labels(np.arange(cell.device.batch)))
         with phase("generate"):
             sample = sampling(cell, denoiser, labels, cov_x0)
             texts = labels.texts if cell.metrics.prompted else None
-            features, probabilities, seconds = blocks(cell, ledger, sample, extractor, progress, keep, texts)
+            found = blocks(cell, ledger, sample, extractor, progress, kept.add, texts)
             kept.finish(sample, labels)
             if finished(cell, ledger):  # only images were missing
                 return ledger.read("quality", cell.key)
         with phase("score"):
-            values, influence = score(cell, features, probabilities, reference)
+            values, influence = score(cell, found.features, found.probabilities, reference)
 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
     if not cell.metrics.bound:
-        if ledger.read("speed", speed_key(cell)) is None or seconds:
-            speed = measure_speed(cell, sample, seconds)
+        if found.made or not ledger.path("speed", speed_key(cell)).exists():
+            speed = measure_speed(cell, sample, found.seconds)
             ledger.write("speed", speed["key"], speed | machine)
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
         machine |= {"uint8": UINT8} | ({"images": kept.where} if kept.where else {})
-        if (old := ledger.read("quality", cell.key)) is not None and not made:  # its images are as they were
+        if (old := ledger.read("quality", cell.key)) is not None and not found.made:  # its images are as they were
             ledger.write_influence(cell.key, influence)
-            return ledger.write("quality", cell.key, old | rescored(values, machine["made"]))
+            known = old | {"scored": SCORED, "values": values, "rescored": machine["made"]}
+            return ledger.write("quality", cell.key, known)
     record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
-    record |= {
-        "scored": SCORED,
-        "values": values,
-        "cost": costs(cell, denoiser),
-        "score_norms": norms_note(cell),
-        "seconds": spent,
-    }
+    record |= {"scored": SCORED, "values": values, "cost": costs(cell, denoiser), "seconds": spent}
+    record |= {"score_norms": norms_note(cell)}
     if denoiser.runner.static:
         record |= {"compiled": {"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}}
     record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
-
-
-def rescored(values: dict, made: dict) -> dict:
-    """What is new in an earlier version's record: all metrics of today. What made its images stays as it was."""
-    return {"scored": SCORED, "values": values, "rescored": made}
-
-
-def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] | None) -> Callable:
-    """indices -> the batches of those images."""
-    from .generate import generate
-    from .noise import IMAGES, noise_of
-
-    noise = partial(noise_of, stream=IMAGES[cell.budget.part])
-    return lambda indices: generate(
-        denoiser, cell.sampler, cell.budget.seed, indices, labels, cov_x0, cell.device.batch, noise
-    )
-
-
-def blocks(cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable, keep: Callable, texts=None):
-    """Features (n D), probabilities (n classes), and the seconds of the full batches that had to be generated.
-
-    keep(number of the first, pixels) is given the images of every block that had to be. texts: indices -> prompts, for
-    an extractor that is told them.
-    """
-    generation, scorer = key(cell.generation()), key(cell.metrics.extractor_identity())
-    found, seconds, n = [], [], cell.budget.n
-    for index in range(-(-n // BLOCK)):
-        first, count = index * BLOCK, min(BLOCK, n - index * BLOCK)
-        block = ledger.read_block(generation, index, scorer, count)
-        if block is None:
-            batches = []
-            indices = np.arange(first, first + count)
-            for batch in sample(indices):
-                batches.append(batch)
-                progress(first + sum(len(each.pixels) for each in batches))
-            pixels = np.concatenate([batch.pixels for batch in batches])
-            seconds += [batch.seconds for batch in batches if len(batch.pixels) == cell.device.batch]
-            block = extractor(pixels, *([texts(indices)] if texts else []))._asdict()
-            ledger.write_block(generation, index, scorer, **block)
-            if index == 0:
-                ledger.write_samples(generation, pixels)
-            keep(first, pixels)
-        progress(first + count)
-        found.append(block)
-    features, probabilities = (np.concatenate([block[name] for block in found]) for name in block)
-    return features, probabilities, seconds
 
 
 def costs(cell: Cell, denoiser) -> dict:

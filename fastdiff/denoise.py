@@ -143,9 +143,7 @@ class Denoiser:
 
     @torch.inference_mode()
     def prepare(self, batch: int, cond=None) -> None:
-        """Make the graphs of a compiled network for batches of that size, before anything is timed. cond: as `generate`
-        is given it, labels of numpy among them."""
-        cond = torch.from_numpy(cond).to(self.device) if isinstance(cond, np.ndarray) else cond
+        """Make the graphs of a compiled network for batches of that size, so that no clock runs then. cond: `start`."""
         cached = self._branch is not None
         plan = DeepCache(2, self._branch) if cached else self.deepcache
         denoise = replace(self, deepcache=plan).start(1 + cached, cond)

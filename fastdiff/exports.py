@@ -68,7 +68,7 @@ class Kept:
         write_json(self.folder / "about.json", about)
 
     def _batches(self) -> list[np.ndarray]:
-        """The batches of the cell that hold images to be kept, as `bench.blocks` makes them: the last bits of an image
+        """The batches of the cell that hold images to be kept, as `blocks` makes them: the last bits of an image
         depend on how many are computed with it, and these are to be the very images whose features are known."""
         n, batch, parts = self.cell.budget.n, self.cell.device.batch, []
         for first in range(0, self.count, BLOCK):

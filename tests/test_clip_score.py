@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 from test_latents import PROMPTS, TEXT, VOCAB
 
 from fastdiff.bench import run_cell
-from fastdiff.cell import build
+from fastdiff.knobs import build
 from fastdiff.latents import load_prompts
 from fastdiff.metrics import MetricsCard, build_extractor
 from fastdiff.metrics.clip_score import clip_score, located

@@ -8,7 +8,7 @@ import fastdiff
 ROOT = Path(fastdiff.__file__).parent
 
 FLOORS = [
-    {"cell", "files", "noise", "preconditioning", "schedules", "spacing"},
+    {"cell", "files", "knobs", "noise", "preconditioning", "schedules", "spacing"},
     {"downloads"},
     {"checkpoints"},
     {"data", "model_card"},
@@ -18,7 +18,7 @@ FLOORS = [
     {"gamma", "samplers"},
     {"generate", "likelihood", "metrics", "profiling"},
     {"records", "settings", "statistics", "tracking"},
-    {"exports", "norms", "references"},
+    {"blocks", "exports", "norms", "references"},
     {"pairs", "scoring"},
     {"parts"},
     {"bench"},

@@ -94,7 +94,7 @@ def points():
 
 
 def test_blocks_are_kept_from_rung_to_rung_and_a_failed_arm_stops_no_other(points, tmp_path, monkeypatch):
-    for module in ("fastdiff.bench", "fastdiff.exports", "fastdiff_benchmarks.ladder"):
+    for module in ("fastdiff.blocks", "fastdiff.exports", "fastdiff_benchmarks.ladder"):
         monkeypatch.setattr(f"{module}.BLOCK", 12)
     configs, book = points(tmp_path), Ledger(tmp_path)
     cells = [cell_of(settings_of(cfg)) for cfg in configs]
@@ -119,7 +119,7 @@ def test_blocks_are_kept_from_rung_to_rung_and_a_failed_arm_stops_no_other(point
 
 
 def test_forcing_measures_every_rung_anew(points, tmp_path, monkeypatch):
-    for module in ("fastdiff.bench", "fastdiff.exports", "fastdiff_benchmarks.ladder"):
+    for module in ("fastdiff.blocks", "fastdiff.exports", "fastdiff_benchmarks.ladder"):
         monkeypatch.setattr(f"{module}.BLOCK", 12)
     configs, book = points(tmp_path)[:1], Ledger(tmp_path)
     cells = [cell_of(settings_of(configs[0]))]
@@ -185,3 +185,28 @@ def test_one_cell_has_nothing_to_climb_against(tmp_path):
     done = sweep(tmp_path / "runs", "budget.ladder=[12]")
     assert done.returncode == 2 and not (tmp_path / "runs" / "quality").exists()
     assert done.stderr.startswith("error: budget.ladder compares the cells of a sweep, and this is one cell")
+
+
+def test_what_fell_is_checked_by_full_runs_where_the_ledger_has_them(tmp_path):
+    book, draw = Ledger(tmp_path), np.random.default_rng(0)
+    shared = draw.normal(size=400)
+
+    def full(name: str, value: float, macs: int, spread: float = 0.1) -> None:
+        psi = shared + spread * draw.normal(size=400)
+        values = {"fid[x,n=400]": {"metric": "fid", "value": value}}
+        book.write("quality", name, {"key": name, "values": values, "cost": {"macs": macs}})
+        book.write_influence(name, {"fid": psi - psi.mean()})
+
+    full("best", 5.0, 20)
+    full("cheap", 9.0, 10)
+    full("equal", 4.999, 20)
+    full("worse", 8.0, 20)
+    full("better", 3.0, 20)
+    found = ladder.Climbed(keys=["best", "cheap"])
+    found.dropped = [{"key": name, "full": name} for name in ("equal", "worse", "better", "unknown")]
+    ladder.verify(found, book)
+    equal, worse, better, unknown = found.dropped
+    assert equal["check"]["against"] == "best" and not equal["check"]["lost"] and equal["check"]["p"] > 0.05
+    assert worse["check"]["against"] == "best" and not worse["check"]["lost"] and worse["check"]["difference"] == 3
+    assert better["check"]["lost"] and better["check"]["p"] < 1e-6
+    assert "check" not in unknown

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_module
 from safetensors.torch import save_file
 
 from fastdiff.bench import costs, labels_of, load_denoiser, run_cell
-from fastdiff.cell import build
 from fastdiff.denoise import Denoiser, load_unet
+from fastdiff.knobs import build
 from fastdiff.latents import load_decoder, load_prompts
 from fastdiff.model_card import Decoder, ModelCard
 from fastdiff.plans import DeepCache

@@ -14,7 +14,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from fastdiff.cell import build, canonical, key
+from fastdiff.cell import canonical, key
+from fastdiff.knobs import build
 from fastdiff.plans import DeepCache, SkipTuning
 from fastdiff.records import Ledger
 from fastdiff.reports import answer, figures, rivals, tables

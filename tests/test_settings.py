@@ -11,7 +11,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from fastdiff.cell import Budget, build, key
+from fastdiff.cell import Budget, key
+from fastdiff.knobs import build
 from fastdiff.model_card import ModelCard
 from fastdiff.settings import cell_of, resolved_device
 from fastdiff.tracking import Tracker

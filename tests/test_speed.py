@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -52,9 +51,7 @@ def test_both_loops_make_the_same_images_of_the_same_noise():
         x = z
         for t in scheduler.timesteps:
             x = scheduler.step(unet(x, t).sample, t, x).prev_sample
-        first = denoiser.prior_scale(preset("ddim", steps=4, spacing="stride").sigmas(denoiser)[0])
         ours = preset("ddim", steps=4, spacing="stride")(denoiser, lambda step: z)
-    assert np.isfinite(first)
     apart = to_uint8(ours, (-1, 1)).int() - to_uint8(x.clamp(-1, 1), (-1, 1)).int()
     assert apart.abs().max() <= 1, apart.abs().max()
 

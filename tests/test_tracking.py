@@ -57,8 +57,7 @@ def test_a_sweep_becomes_a_run_with_the_table_of_its_cells_and_their_verdicts(he
     assert (found["id"], found["group"], found["job_type"]) == ("sweep-combined", "combined", "sweep")
     counts = {name: found["summary"][f"cells_{name}"] for name in ("worse", "better", "plain")}
     assert counts == {"worse": 2, "better": 1, "plain": 1} and found["summary"]["cells"] == 5
-    (logged,) = (line["cells_table.path"] for line in found["history"] if "cells_table.path" in line)
-    table = json.loads((run / "files" / logged).read_text())
+    table = json.loads((run / "files" / found["summary"]["cells_table"]["path"]).read_text())
     assert [row[table["columns"].index("verdict")] for row in table["data"]] == [*VERDICTS, None]
     assert [row[table["columns"].index("change")] for row in table["data"]] == [None] * 4 + [1.0]
 

@@ -47,7 +47,7 @@ def test_no_noise_of_one_part_is_met_in_another_under_any_seed():
 
 
 def test_generated_images_take_the_noise_of_their_part(cell, denoiser):
-    from fastdiff.bench import sampling
+    from fastdiff.blocks import sampling
     from fastdiff.generate import to_uint8
 
     for part in PARTS:

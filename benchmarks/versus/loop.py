@@ -17,7 +17,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
     sync, unet = synchronise(timed.device), timed.ours(*how[:2])
     denoiser = timed.denoiser(unet)
     x = torch.randn(batch, *SHAPE, dtype=next(unet.parameters()).dtype, device=timed.device)
-    c_noise, ones = torch.full((batch,), 500.0, device=timed.device), torch.ones(unet.rungs, device=timed.device)
+    c_noise = torch.full((batch,), 500.0, device=timed.device)
 
     @torch.inference_mode()
     def bare():
@@ -25,50 +25,45 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
             out, _ = denoiser.runner.full(x, c_noise, None, None)
         return out
 
-    def trajectory(name: str, cov=None, **knobs):
-        sampler = preset(name, steps=steps, **knobs)
+    def trajectory(name: str, cov=None):
+        sampler = preset(name, steps=steps)
         return lambda: list(generate(denoiser, sampler, 0, np.arange(batch), None, cov, batch))[0].pixels
 
-    name = f"{steps} steps, batch {batch}, {how[0]}"
-    bare_arms = {"bare network calls": bare, "ddim": trajectory("ddim"), "ddpm": trajectory("ddpm")}
-    arms = interleaved(bare_arms, sync, batch, **options)
-    found = [overhead(f"trajectory over its bare network calls ({each}), {name}", arms, each, 1.01)
-             for each in ("ddim", "ddpm")]  # fmt: skip
-    cov = [0.01] * steps
-    both = {"ddpm sampling": trajectory("ddpm"), "analytic_ddpm sampling": trajectory("analytic_ddpm", cov)}
-    variance = interleaved(both, sync, batch, **options)
-    found += [overhead(f"Analytic-DPM's sampling over DDPM's, {name}", variance, "analytic_ddpm sampling", 1.005)]
+    arms = {"bare network calls": bare, "ddim": trajectory("ddim"), "ddpm": trajectory("ddpm"),
+            "analytic_ddpm": trajectory("analytic_ddpm", [0.01] * steps)}  # fmt: skip
+    arms = interleaved(arms, sync, batch, **options)
+    how_said = f"{steps} steps, batch {batch}, {how[0]}"
+    found = [overhead(f"trajectory over its bare network calls ({each}), {how_said}", arms, each, "bare network calls",
+                      1.01) for each in ("ddim", "ddpm")]  # fmt: skip
+    found += [overhead(f"Analytic-DPM's sampling over DDPM's, {how_said}", arms, "analytic_ddpm", "ddpm", 1.005)]
     forward = timed.official(x.dtype, how[1] == "channels_last").forward
-    return arms | variance | _walks(timed, unet, forward, x, c_noise, ones, found, how, options), found
+    for word, goal in (("eager", 1.01), ("compiled", 1.003)):
+        walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options)
+        arms |= walks
+        for name in (f"walk, {word}", f"walk with factors, {word}"):
+            said = f"{name}, over a straight forward, batch {batch}, {how[0]}"
+            found.append(overhead(said, walks, name, f"straight forward, {word}", goal))
+    return arms, found
 
 
-def _walks(timed, unet, forward, x, c_noise, ones, found: list[Target], how: tuple, options: dict) -> dict:
-    """The walk, with and without factors, beside the official forward: eager and compiled. Adds to the targets."""
+def _walks(word: str, unet, forward, x) -> dict:
+    """The walk, with factors of 1 and of 0.5, and before them the official forward: all eager, or all compiled."""
     import torch
 
-    from fastdiff.profiling import interleaved
     from fastdiff.unets import Runner
 
-    half, every = torch.full_like(ones, 0.5), {}
-    for compile, goal in (("none", 1.01), ("default", 1.003)):
-        runner = Runner(unet, None, compile)
-        straight = forward if compile == "none" else torch.compile(forward, fullgraph=True, dynamic=False)
-        word = "eager" if compile == "none" else "compiled"
+    compiled = word == "compiled"
+    runner = Runner(unet, None, "default" if compiled else "none")
+    straight = torch.compile(forward, fullgraph=True, dynamic=False) if compiled else forward
+    c_noise = torch.full((len(x),), 500.0, device=x.device)
+    ones = torch.ones(unet.rungs, device=x.device) if compiled else None  # eagerly nothing is multiplied by 1
+    halves = torch.full((unet.rungs,), 0.5, device=x.device)
 
-        def inferred(run):
-            with torch.inference_mode():
-                return run()
+    def inferred(call, *arguments):
+        return torch.inference_mode()(lambda: call(*arguments))
 
-        factors = None if compile == "none" else ones
-        arms = {
-            f"straight forward, {word}": lambda straight=straight: inferred(lambda: straight(x, c_noise).sample),
-            f"walk, {word}": lambda: inferred(lambda: runner.full(x, c_noise, None, factors)),  # noqa: B023
-            f"walk with factors, {word}": lambda: inferred(lambda: runner.full(x, c_noise, None, half)),  # noqa: B023
-        }
-        timed_arms = interleaved(arms, synchronise(timed.device), len(x), **options)
-        name = f"walk over a straight forward, {word}, batch {len(x)}, {how[0]}"
-        found.append(overhead(name, timed_arms, f"walk, {word}", goal))
-        tuned = f"walk with factors, {word}"
-        found.append(overhead(f"{tuned}, over a straight forward, batch {len(x)}, {how[0]}", timed_arms, tuned, goal))
-        every |= timed_arms
-    return every
+    return {
+        f"straight forward, {word}": inferred(straight, x, c_noise),
+        f"walk, {word}": inferred(runner.full, x, c_noise, None, ones),
+        f"walk with factors, {word}": inferred(runner.full, x, c_noise, None, halves),
+    }

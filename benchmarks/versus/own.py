@@ -24,8 +24,6 @@ def measure(settings: dict, intervals: list[int], options: dict) -> tuple[dict, 
     for interval in dict.fromkeys([1, *intervals]):
         arm = dataclasses.replace(cell, deepcache=dataclasses.replace(cell.deepcache, interval=interval))
         denoiser = load_denoiser(arm)
-        if denoiser.runner.static:
-            denoiser.prepare(batch, None if labels is None else labels(images))
         name = f"interval {interval}"
         macs[name] = costs(arm, denoiser)["macs"]
         work[name] = lambda denoiser=denoiser: list(

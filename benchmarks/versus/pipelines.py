@@ -79,8 +79,6 @@ def ours(timed: Timed, batch: int, steps: int, precision="float32", memory_forma
 
     denoiser = timed.denoiser(timed.ours(precision, memory_format), interval, branch, compile=compile)
     sampler = preset("ddim", steps=steps, spacing="stride")
-    if denoiser.runner.static:
-        denoiser.prepare(batch)
 
     def work() -> np.ndarray:
         (found,) = generate(denoiser, sampler, 0, np.arange(batch), None, None, batch)

@@ -27,8 +27,7 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
     for way in WAYS if low else [way for way in WAYS if way["precision"] == "float32"]:
         varied = settings | {"device": settings["device"] | {"memory_format": "contiguous", "compile": "none"} | way}
         outcome = run_cell(cell_of(varied), ledger, varied)
-        name = ", ".join([way["precision"], *(f"{value}" for knob, value in way.items() if knob == "memory_format"),
-                          *(["compiled"] if "compile" in way else [])])  # fmt: skip
+        name = ", ".join(way.values()).replace("default", "compiled")
         if outcome.kind == "failed":
             print(f"error: {name} failed: {outcome.record['reason']}", file=sys.stderr)
             sys.exit(1)

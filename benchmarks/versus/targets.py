@@ -36,17 +36,21 @@ class Target:
 
 def beside(name: str, arms: dict, ours: str, theirs: str, goal: float, judged: bool = True, note: str = "") -> Target:
     """Images per second of one arm over those of another of the same run, paired round by round."""
+    speeds = (arms[each].latency.images_per_s for each in (ours, theirs))
+    ratio, low, high = _ratio(arms[theirs], arms[ours])
+    return Target(name, *speeds, ratio, goal, judged=judged, low=low, high=high, note=note)
+
+
+def overhead(name: str, arms: dict, ours: str, theirs: str, goal: float) -> Target:
+    """Time of one arm over that of another of the same run, likewise."""
+    times = (arms[each].latency.median_ms for each in (ours, theirs))
+    ratio, low, high = _ratio(arms[ours], arms[theirs])
+    return Target(name, *times, ratio, goal, at_least=False, unit="ms", low=low, high=high)
+
+
+def _ratio(one, other) -> tuple[float, float, float]:
+    """Median over rounds of the seconds of one arm over those of another, with its 95 % interval."""
     from fastdiff.profiling import median_interval
 
-    pairs = zip(arms[theirs].seconds, arms[ours].seconds)
-    ratios = sorted(other / own for other, own in pairs)
-    low, high = median_interval(ratios)
-    speeds = (arms[each].latency.images_per_s for each in (ours, theirs))
-    return Target(name, *speeds, median(ratios), goal, judged=judged, low=low, high=high, note=note)
-
-
-def overhead(name: str, arms: dict, ours: str, goal: float, note: str = "") -> Target:
-    """Time of an arm over that of the baseline (the first), likewise."""
-    arm, baseline = arms[ours], next(iter(arms.values()))
-    return Target(name, arm.latency.median_ms, baseline.latency.median_ms, 1 / arm.speedup, goal, at_least=False,
-                  unit="ms", low=1 / arm.speedup_high, high=1 / arm.speedup_low, note=note)  # fmt: skip
+    ratios = [a / b for a, b in zip(one.seconds, other.seconds)]
+    return (median(ratios), *median_interval(ratios))

@@ -42,28 +42,29 @@ class MetricsCard:
 
     def resolved(self) -> "MetricsCard":
         """The card with the digests of its weights and of its reference filled in."""
-        if self.reference is not None:
-            found = sha256(locate(self.reference))
-            if self.reference_sha256 not in (None, found):
-                raise ValueError(f"{self.reference} has sha256 {found}, not metrics.reference_sha256")
-            return replace(self, reference=None, reference_sha256=None).resolved()._with(self.reference, found)
+        return replace(self, sha256=self._weights_digest(), reference_sha256=self._reference_digest())
+
+    def _weights_digest(self) -> str | None:
         if self.kind == "clean_fid":
             from .clean_fid import pinned
 
             try:
-                return replace(self, sha256=pinned(self))
+                return pinned(self)
             except FileNotFoundError:  # nothing is scored then (`CleanFidExtractor`), but a cell can be described
-                return self
+                return self.sha256
         if self.prompted:
             from .clip_score import pinned
 
-            return replace(self, sha256=pinned(self))
-        if self.weights is None or self.sha256:
-            return self
-        return replace(self, sha256=sha256(locate(self.weights)))
+            return pinned(self)
+        return self.sha256 if self.weights is None or self.sha256 else sha256(locate(self.weights))
 
-    def _with(self, reference: str, digest: str) -> "MetricsCard":
-        return replace(self, reference=reference, reference_sha256=digest)
+    def _reference_digest(self) -> str | None:
+        if self.reference is None:
+            return None
+        found = sha256(locate(self.reference))
+        if self.reference_sha256 not in (None, found):
+            raise ValueError(f"{self.reference} has sha256 {found}, not metrics.reference_sha256")
+        return found
 
     @property
     def bound(self) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..cell import build as read_knobs
 from ..denoise import Denoiser
+from ..knobs import build as read_knobs
 from ..plans import DeepCache, SkipTuning
 from ..plans.deepcache import centred
 from ..samplers import DDIM, EDMAblation, Heun

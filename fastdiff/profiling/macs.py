@@ -40,6 +40,18 @@ def call_cost(
 
     Raises ValueError for a branch that the network does not have.
     """
+    run = on_meta(family, arch, shape, branch, labels)
+    if branch is None:
+        return count(run)
+    _, trunk = run(branch)
+    return count(lambda: run(branch, trunk))
+
+
+def on_meta(family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False):
+    """A network's walk of one image on meta tensors: run(branch=None, trunk=None) -> output, trunk.
+
+    Raises ValueError for a branch that the network does not have.
+    """
     import torch
 
     with torch.device("meta"):
@@ -50,11 +62,12 @@ def call_cost(
         cond = torch.zeros(1, dtype=torch.int64) if labels else None
         if context := getattr(unet, "context", None):  # (L, D) of a network that is told texts
             cond = torch.empty(1, *context)
-        with torch.inference_mode():
-            if branch is None:
-                return count(lambda: walk(unet, x, c_noise, cond, scales))
-            trunk = walk(unet, x, c_noise, cond, scales, branch)[1]
-            return count(lambda: walk(unet, x, c_noise, cond, scales, branch, trunk))
+
+    def run(branch=None, trunk=None):
+        with torch.device("meta"), torch.inference_mode():
+            return walk(unet, x, c_noise, cond, scales, branch, trunk)
+
+    return run
 
 
 def trajectory_cost(full: Cost, shallow: Cost, full_calls: list[bool]) -> Cost:

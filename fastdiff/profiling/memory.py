@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..unets import build, walk
+from .macs import on_meta
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -59,14 +59,7 @@ def trunk_bytes(
 
     Raises ValueError for a branch that the network does not have.
     """
-    with torch.device("meta"), torch.inference_mode():
-        unet = build(family, arch)
-        if not 1 <= branch <= unet.rungs:
-            raise ValueError(f"branch is {branch}; this network's skips are 1 .. {unet.rungs}")
-        cond = torch.zeros(1, dtype=torch.int64) if labels else None
-        if context := getattr(unet, "context", None):  # (L, D) of a network that is told texts
-            cond = torch.empty(1, *context)
-        trunk = walk(unet, torch.empty(1, *shape), torch.empty(1), cond, torch.ones(unet.rungs), branch)[1]
+    _, trunk = on_meta(family, arch, shape, branch, labels)(branch)
     return _numbers(trunk) * itemsize
 
 

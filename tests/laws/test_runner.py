@@ -21,12 +21,15 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda *a, mode, **options: real(*a, backend="eager", **options))
 
 
+def labels(indices) -> np.ndarray:
+    return np.asarray(indices) % 3
+
+
 def test_a_sweep_compiles_two_graphs_and_nothing_anew(random_unet, make_card, traced):
     """rho (1 too), interval, steps, sampler and seed vary, the last batch is short: any recompilation raises."""
     card, runner = make_card(), Runner(random_unet, 2, "default")
-    labels = lambda indices: np.asarray(indices) % 3  # noqa: E731
     denoiser = Denoiser(random_unet, card, deepcache=DeepCache(2, 2), runner=runner)
-    denoiser.prepare(4, labels(np.arange(4)))
+    list(generate(denoiser, preset("ddim", steps=2), 0, np.arange(4), labels, None, 4))
     assert runner.graphs == 2 and runner.seconds > 0
     with torch._dynamo.config.patch(error_on_recompile=True):
         for rho, interval, steps, seed in ((1.0, 2, 3, 0), (0.8, 3, 4, 1)):
