@@ -11,10 +11,12 @@ from .metrics.clip_score import clip_score
 from .metrics.prdc import K, counts
 from .references import Reference
 from .statistics import estimate, few, frechet_expansion, inception_score_influence, outside
-from .statistics.kernel import kid_expansion
+from .statistics.kernel import kid_influence
 from .statistics.neighbours import prdc_influence
 
-SCORED = 2  # raised when records gain metrics: earlier ones are scored anew, from the features that are kept
+SCORED = (
+    3  # raised when metrics or their intervals change: earlier records are scored anew, from the features that are kept
+)
 PAIRS = ("kid", "precision", "recall", "density", "coverage")  # what compares all images with all
 
 Found = tuple[str, float, np.ndarray | None, tuple[str, ...]]  # metric, value, influence values, words of its name
@@ -50,7 +52,7 @@ def _measured(cell: Cell, features, probabilities, reference: Reference | None) 
     if n <= K or len(reference.sample.features) <= K:  # no ball has so many neighbours
         return
     m = f"m={len(reference.sample.features)}"
-    yield ("kid", *kid_expansion(features, reference.sample.features, reference.sample.within), (m,))
+    yield ("kid", *kid_influence(features, reference.sample.features, reference.sample.within), (m,))
     counted = counts(features, reference.sample.features, K, reference_radii=reference.sample.radii)
     psi = prdc_influence(counted)
     for metric, value in counted.values()._asdict().items():

@@ -17,30 +17,24 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return base * base * base  # numpy's power takes many times as long
 
 
-def halves(features: np.ndarray) -> np.ndarray:
-    """Sums of k(x_i, x_j) over the other images j of even and of odd number (2 N), for each image i.
+def within(features: np.ndarray) -> np.ndarray:
+    """mean_{j != i} k(x_i, x_j) of each image (N). Its mean belongs to a reference, and is worth keeping with it.
 
     N^2 D / 2 multiplications, memory O(N + D) beside the features. Raises ValueError below two images.
     """
     x = _checked(features)
-    n = len(x)
-    sums, rows = np.zeros((2, n)), max(1, BLOCK // n)
+    n, sums = len(x), np.zeros(len(x))
+    rows = max(1, BLOCK // n)
     for start in range(0, n, rows):
         part = np.asarray(x[start : start + rows], np.float64)
         for first in range(start, n, rows):  # each pair of blocks once, because k is symmetric
             block = kernel(part, part if first == start else np.asarray(x[first : first + rows], np.float64))
             if first == start:
                 np.fill_diagonal(block, 0)
-            for parity in (0, 1):
-                sums[parity, start : start + rows] += block[:, (first + parity) % 2 :: 2].sum(1)
-                if first > start:
-                    sums[parity, first : first + rows] += block[(start + parity) % 2 :: 2].sum(0)
-    return sums
-
-
-def within(features: np.ndarray) -> np.ndarray:
-    """mean_{j != i} k(x_i, x_j) of each image (N). Its mean belongs to a reference, and is worth keeping with it."""
-    return halves(features).sum(0) / (len(features) - 1)
+            else:
+                sums[first : first + rows] += block.sum(0)
+            sums[start : start + rows] += block.sum(1)
+    return sums / (n - 1)
 
 
 def between(features: np.ndarray, reference: np.ndarray) -> np.ndarray:

@@ -142,7 +142,7 @@ def measures() -> str:
         " without bias; lower is better. <code>precision</code>, <code>density</code>: how far generated images lie"
         " among the reference's; <code>recall</code>, <code>coverage</code>: how much of the reference they reach;"
         " higher is better. k is the neighbour that a ball reaches to, m the number of reference images. Intervals as"
-        " above; those of recall and coverage are rather too wide."
+        " above; those of recall, and of kid near the reference, are rather too wide."
     )
     pairs = (
         "<code>[plain, ...]</code>: images beside those of the plain cell with the same steps and the same noise, one"

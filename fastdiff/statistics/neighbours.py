@@ -2,8 +2,8 @@
 
 With T the value of n images and T_i that without image i, psi_i = (n - 1) (T - T_i) less its mean: the delete-one
 jackknife (Efron & Stein 1981), as one float per image. For precision and density, which are means, it is exact: the
-image's own share less the mean. For recall and coverage its variance is an upper bound on average: standard errors were
-seen 1.1 to 1.5 and 0.9 to 1.2 times as large as they are. All T_i of these two come from one pass: leaving out an image
+image's own share less the mean. For recall and coverage its variance is an upper bound on average
+(docs/statistics.md has by how much). All T_i of these two come from one pass: leaving out an image
 matters to the reference images that it alone covers or recalls, and widens the balls of those whose k nearest it is
 among.
 """
