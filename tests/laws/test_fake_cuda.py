@@ -95,8 +95,14 @@ PLANS = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "tf32"])
-@pytest.mark.parametrize("plans", PLANS)
+def every() -> list:
+    """Plans and precisions; all combinations run, those with neither the usual plans nor precision among the slow."""
+    usual = [("both", precision) for precision in ("float32", "bfloat16", "tf32")] + [(p, "float32") for p in PLANS]
+    pairs = [(plans, precision) for plans in PLANS for precision in ("float32", "bfloat16", "tf32")]
+    return [pytest.param(*pair, marks=() if pair in usual else pytest.mark.slow) for pair in pairs]
+
+
+@pytest.mark.parametrize(("plans", "precision"), every())
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_trajectory_of_every_solver_plan_and_precision_stays_on_the_gpu(name, plans, precision):
     unet, (tuning, cache) = build("native", {}).to(DTYPES[precision]), PLANS[plans]
