@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from fastdiff_benchmarks.entry import entry, settings_of
 
 PARTS = ("pipelines", "caching", "package", "loop", "cells", "scores", "quality", "own", "batch")
-TABLES = ("arms", "caching", "rungs", "quality", "own", "batch")  # files beside targets.csv
+TABLES = ("arms", "overheads", "caching", "rungs", "quality", "own", "batch")  # files beside targets.csv
 
 
 @entry("speed")
@@ -96,7 +96,8 @@ def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
         arms, lines = own.measure(settings_of(cfg), list(cfg.intervals), options)
         targets, rows = [], {"own": lines}
     elif part == "pipelines":
-        arms, targets = pipelines.measure(timed, cfg.batch, cfg.steps, low, options)
+        arms, targets, around = pipelines.measure(timed, cfg.batch, cfg.steps, low, options)
+        rows = {"overheads": around}
     elif part == "package":
         arms, targets = caching.against_package(timed, cfg.batch, cfg.steps, low, options)
     elif part == "loop":

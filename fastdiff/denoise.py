@@ -13,10 +13,9 @@ from .checkpoints import read_network
 from .model_card import ModelCard
 from .plans import DeepCache, SkipTuning
 from .spacing import Curves
-from .unets import Runner, build
+from .unets import Runner, build, laid_out
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float64": torch.float64, "tf32": torch.float32}
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 def load_unet(card: ModelCard, device="cpu", precision: str = "float32", memory_format: str = "contiguous"):
@@ -25,7 +24,7 @@ def load_unet(card: ModelCard, device="cpu", precision: str = "float32", memory_
     if precision not in DTYPES:
         raise ValueError(f"precision '{precision}' is not one of: {', '.join(DTYPES)}")
     arch, state = read_network(card)
-    return build(card.family, arch, state).to(device, DTYPES[precision]).to(memory_format=FORMATS[memory_format])
+    return laid_out(build(card.family, arch, state).to(device, DTYPES[precision]), memory_format)
 
 
 @dataclass(frozen=True)

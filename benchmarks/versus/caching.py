@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, config, synchronise
+from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, config, synchronise
 from fastdiff_benchmarks.versus.pipelines import ours, theirs
 from fastdiff_benchmarks.versus.targets import Target, beside
 
@@ -18,7 +18,8 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
     arms = {"interval 1": ours(timed, batch, steps, *how)}
     pairs = [(branch, interval) for branch in (1, 2, 3) for interval in GOALS]
     arms |= {f"branch {b}, interval {i}": ours(timed, batch, steps, *how, interval=i, branch=b) for b, i in pairs}
-    found = interleaved(arms, synchronise(timed.device), batch, **options)
+    briefly = {name: brief({name: work}, int(name[-1]))[name] for name, work in arms.items()}
+    found = interleaved(arms, synchronise(timed.device), batch, **options, briefly=briefly)
     full, itemsize = call_cost("hf", config(timed.width), SHAPE), 2 if how[0] == "bfloat16" else 4
     targets, rows = [], []
     for branch, interval in pairs:
@@ -38,16 +39,18 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
 
 
 def against_package(timed: Timed, batch: int, steps: int, judged: bool, options: dict) -> tuple[dict, list[Target]]:
-    """Interval 3 at the outermost skip, bfloat16 eager: the DeepCache package's helper on diffusers, and ours."""
+    """Interval 3 at the outermost skip, bfloat16, eager: the DeepCache package's helper on diffusers in both memory
+    formats, and ours."""
     from fastdiff.profiling import interleaved
 
-    name = "DeepCache package on diffusers, bfloat16, eager, interval 3"
-    arms = {name: theirs(timed, batch, steps, interval=3, bfloat16=True)}
-    arms |= {"ours, bfloat16, eager, interval 3": ours(timed, batch, steps, "bfloat16", interval=3)}
-    found = interleaved(arms, synchronise(timed.device), batch, **options)
-    return found, [
-        beside("DeepCache, interval 3: against the DeepCache package", found, list(arms)[1], name, 1.15, judged)
-    ]
+    package, mine = "DeepCache package on diffusers, bfloat16, eager, interval 3", "ours, bfloat16, eager, interval 3"
+    arms = {package: theirs(timed, batch, steps, interval=3, bfloat16=True)}
+    arms |= {f"{package}, channels-last": theirs(timed, batch, steps, interval=3, bfloat16=True, channels_last=True)}
+    arms |= {mine: ours(timed, batch, steps, "bfloat16", "channels_last", interval=3)}
+    found = interleaved(arms, synchronise(timed.device), batch, **options, briefly=brief(arms, 3))
+    name = "DeepCache, interval 3: against the DeepCache package"
+    return found, [beside(name, found, mine, package, 1.15, judged),
+                   beside(f"{name}, channels-last", found, mine, list(arms)[1], 1.15, judged)]  # fmt: skip
 
 
 def by_rung(timed: Timed, batch: int, how: tuple, repeats: int = 20) -> list[dict]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, synchronise
+from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, synchronise
 from fastdiff_benchmarks.versus.targets import Target, overhead
 
 
@@ -20,25 +20,30 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
     c_noise = torch.full((batch,), 500.0, device=timed.device)
 
     @torch.inference_mode()
-    def bare():
+    def bare(steps: int = steps):
         for _ in range(steps):
             out, _ = denoiser.runner.full(x, c_noise, None, None)
         return out
 
-    def trajectory(name: str, cov=None):
-        sampler = preset(name, steps=steps)
-        return lambda: list(generate(denoiser, sampler, 0, np.arange(batch), None, cov, batch))[0].pixels
+    def trajectory(name: str, analytic: bool = False):
+        def work(steps: int = steps):
+            cov = [0.01] * steps if analytic else None
+            (found,) = generate(denoiser, preset(name, steps=steps), 0, np.arange(batch), None, cov, batch)
+            return found.pixels
+
+        return work
 
     arms = {"bare network calls": bare, "ddim": trajectory("ddim"), "ddpm": trajectory("ddpm"),
-            "analytic_ddpm": trajectory("analytic_ddpm", [0.01] * steps)}  # fmt: skip
-    arms = interleaved(arms, sync, batch, **options)
+            "analytic_ddpm": trajectory("analytic_ddpm", analytic=True)}  # fmt: skip
+    arms = interleaved(arms, sync, batch, **options, briefly=brief(arms))
     how_said = f"{steps} steps, batch {batch}, {how[0]}"
     found = [overhead(f"trajectory over its bare network calls ({each}), {how_said}", arms, each, "bare network calls",
                       1.01) for each in ("ddim", "ddpm")]  # fmt: skip
     found += [overhead(f"Analytic-DPM's sampling over DDPM's, {how_said}", arms, "analytic_ddpm", "ddpm", 1.005)]
-    forward = timed.official(x.dtype, how[1] == "channels_last").forward
+    unet, forward = timed.ours(how[0]), timed.official(x.dtype).forward  # contiguous, where both run the same modules
+    longer = {name: 4 * options[name] for name in ("repeats", "seconds")}  # short calls, and a fraction of a per cent
     for word, goal in (("eager", 1.01), ("compiled", 1.003)):
-        walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options)
+        walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options | longer)
         arms |= walks
         for name in (f"walk, {word}", f"walk with factors, {word}"):
             said = f"{name}, over a straight forward, batch {batch}, {how[0]}"

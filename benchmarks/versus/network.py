@@ -1,7 +1,7 @@
 """The network that is timed: google/ddpm-cifar10-32's architecture at a width of choice, with random weights."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 SHAPE = (3, 32, 32)
 
@@ -54,11 +54,11 @@ class Timed:
 
     def ours(self, precision: str = "float32", memory_format: str = "contiguous"):
         """The same, cut into rungs."""
-        from fastdiff.denoise import DTYPES, FORMATS
-        from fastdiff.unets import build
+        from fastdiff.denoise import DTYPES
+        from fastdiff.unets import build, laid_out
 
         unet = build("hf", config(self.width), self.state)
-        return unet.to(self.device, DTYPES[precision]).to(memory_format=FORMATS[memory_format])
+        return laid_out(unet.to(self.device, DTYPES[precision]), memory_format)
 
     def denoiser(self, unet, interval: int = 1, branch: int = 1, rho: float = 1.0, compile: str = "none"):
         """Our denoiser of it, with the plans asked for."""
@@ -72,6 +72,11 @@ class Timed:
 
 def _arguments(width: int) -> dict:
     return {name: value for name, value in config(width).items() if not name.startswith("_")}
+
+
+def brief(arms: dict, interval: int = 1) -> dict:
+    """Trajectories of work(steps), cut short to warm up on: all calls of an interval, and a full one."""
+    return {name: partial(work, interval + 1) for name, work in arms.items()}
 
 
 def synchronise(device: str):

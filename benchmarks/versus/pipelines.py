@@ -1,34 +1,47 @@
 """DDIM: ours beside diffusers' DDIMPipeline, eager and compiled, from a call to uint8 images in memory."""
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, synchronise
-from fastdiff_benchmarks.versus.targets import Target, beside
+from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, synchronise
+from fastdiff_benchmarks.versus.targets import beside
 
 EAGER, COMPILED = "diffusers, float32, eager", "diffusers, bfloat16, channels-last, compiled"
 FLOAT32, FASTEST = "ours, float32, channels-last, compiled", "ours, bfloat16, channels-last, compiled"
+NO_GRAPHS = "ours, bfloat16, channels-last, eager"
 
 
-def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict) -> tuple[dict, list[Target]]:
-    """Arms of both, all in one run, and the targets they are about. options: of `interleaved`."""
+def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict):
+    """Arms of both, all in one run, the targets they are about, and what is around the network in the compiled ones.
+
+    bfloat16: whether the device computes in it. options: of `interleaved`.
+    """
     from fastdiff.profiling import interleaved
 
-    best = FASTEST if bfloat16 else FLOAT32
     arms = {EAGER: theirs(timed, batch, steps), "ours, float32, eager": ours(timed, batch, steps)}
-    arms |= {"ours, bfloat16, eager": ours(timed, batch, steps, "bfloat16")}
+    arms |= {NO_GRAPHS: ours(timed, batch, steps, "bfloat16", "channels_last")}
     arms |= {COMPILED: theirs(timed, batch, steps, compiled=True)}
     arms |= {FASTEST: ours(timed, batch, steps, "bfloat16", "channels_last", "default")}
-    if best not in arms:
-        arms |= {best: ours(timed, batch, steps, "float32", "channels_last", "default")}
-    found = interleaved(arms, synchronise(timed.device), batch, **options)
+    if not bfloat16:
+        arms |= {FLOAT32: ours(timed, batch, steps, "float32", "channels_last", "default")}
+    sync = synchronise(timed.device)
+    found = interleaved(arms, sync, batch, **options, briefly=brief(arms))
+    around = [overhead(name, arms[name], sync) for name in (FASTEST, COMPILED)]
+    said = "; ".join(f"{who} {line['around_ms']:.0f} ms" for who, line in zip(("ours", "theirs"), around))
     name = f"DDIM, {steps} steps, batch {batch}"
-    return found, [
-        beside(f"{name}: against diffusers eager float32", found, best, EAGER, 2.0, note=best),
-        beside(f"{name}: against diffusers compiled bfloat16", found, FASTEST, COMPILED, 1.0, bfloat16),
-    ]
+    best = (FASTEST, NO_GRAPHS) if bfloat16 else (FLOAT32,)
+    targets = [beside(f"{name}: against diffusers eager float32", found, each, EAGER, 2.0, note=each) for each in best]
+    targets += [beside(f"{name}: against diffusers compiled bfloat16", found, FASTEST, COMPILED, 1.0, bfloat16,
+                       note=f"around the network of a trajectory: {said}")]  # fmt: skip
+    return found, targets, around
 
 
-def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interval: int = 1, bfloat16: bool = False):
+def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interval: int = 1, bfloat16: bool = False,
+           channels_last: bool = False):  # fmt: skip
     """diffusers' pipeline, as its users call it. In bfloat16 it fails at its end, where it asks numpy for such an
     array: then the same loop, as diffusers' tutorials write it. interval: with the DeepCache package's helper.
     """
@@ -36,7 +49,7 @@ def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interva
     from diffusers import DDIMPipeline, DDIMScheduler
 
     low = compiled or bfloat16
-    unet = timed.official(torch.bfloat16 if low else None, channels_last=compiled)
+    unet = timed.official(torch.bfloat16 if low else None, channels_last=compiled or channels_last)
     if compiled:
         unet = torch.compile(unet)
     pipe = DDIMPipeline(unet, DDIMScheduler(1000, beta_schedule="linear"))
@@ -48,10 +61,10 @@ def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interva
         helper.set_params(cache_interval=interval, cache_branch_id=0)
         helper.enable()
 
-    def work() -> np.ndarray:
+    def work(steps: int = steps, clocked: Callable | None = None) -> np.ndarray:
         generator = torch.Generator(timed.device).manual_seed(0)
         if low:
-            images = _loop(pipe, batch, steps, generator)
+            images = _loop(pipe, clocked(pipe.unet) if clocked else pipe.unet, batch, steps, generator)
         else:
             images = pipe(batch_size=batch, generator=generator, num_inference_steps=steps, output_type="np").images
         return (images * 255).round().astype(np.uint8)
@@ -59,7 +72,7 @@ def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interva
     return work
 
 
-def _loop(pipe, batch: int, steps: int, generator) -> np.ndarray:
+def _loop(pipe, network: Callable, batch: int, steps: int, generator) -> np.ndarray:
     """What DDIMPipeline does, its last conversion through float32. Images (B H W C) in 0 .. 1."""
     import torch
 
@@ -67,7 +80,7 @@ def _loop(pipe, batch: int, steps: int, generator) -> np.ndarray:
         x = torch.randn((batch, *SHAPE), generator=generator, device=generator.device, dtype=pipe.unet.dtype)
         pipe.scheduler.set_timesteps(steps)
         for t in pipe.scheduler.timesteps:
-            x = pipe.scheduler.step(pipe.unet(x, t).sample, t, x, eta=0.0, generator=generator).prev_sample
+            x = pipe.scheduler.step(network(x, t).sample, t, x, eta=0.0, generator=generator).prev_sample
         return (x / 2 + 0.5).clamp(0, 1).float().cpu().permute(0, 2, 3, 1).numpy()
 
 
@@ -78,10 +91,40 @@ def ours(timed: Timed, batch: int, steps: int, precision="float32", memory_forma
     from fastdiff.samplers import preset
 
     denoiser = timed.denoiser(timed.ours(precision, memory_format), interval, branch, compile=compile)
-    sampler = preset("ddim", steps=steps, spacing="stride")
 
-    def work() -> np.ndarray:
-        (found,) = generate(denoiser, sampler, 0, np.arange(batch), None, None, batch)
+    def work(steps: int = steps, clocked: Callable | None = None) -> np.ndarray:
+        sampler, denoise = preset("ddim", steps=steps, spacing="stride"), denoiser
+        if clocked:
+            run = denoiser.runner
+            kept = {name: getattr(run, name) for name in ("branch", "static", "graphs", "shallow")}
+            denoise = replace(denoiser, runner=SimpleNamespace(full=clocked(run.full), **kept))
+        (found,) = generate(denoise, sampler, 0, np.arange(batch), None, None, batch)
         return found.pixels
 
     return work
+
+
+def overhead(name: str, work: Callable, sync: Callable, repeats: int = 3) -> dict:
+    """An uncached arm's trajectory taken apart: in its network calls and around them, ms, medians over repeats."""
+    inside: list[float] = []
+
+    def clocked(network: Callable) -> Callable:
+        def call(*arguments):
+            sync()
+            begun = time.perf_counter()
+            result = network(*arguments)
+            sync()
+            inside[-1] += time.perf_counter() - begun
+            return result
+
+        return call
+
+    whole = []
+    for _ in range(repeats):
+        inside.append(0.0)
+        begun = time.perf_counter()
+        work(clocked=clocked)
+        whole.append(time.perf_counter() - begun)
+    around = [all_ - network for all_, network in zip(whole, inside)]
+    return {"arm": name, "network_ms": 1e3 * np.median(inside), "around_ms": 1e3 * np.median(around),
+            "around_share": np.median([each / all_ for each, all_ in zip(around, whole)])}  # fmt: skip

@@ -83,8 +83,8 @@ class WarmUp(NamedTuple):
 
 class Arm(NamedTuple):
     """One arm beside the baseline. speedup: median over rounds of baseline seconds / this arm's seconds in that round,
-    with its 95 % interval. first_call_s: seconds of the very first call, which may compile. settled: whether the
-    warm-up did. seconds: every measurement, in the order of the rounds."""
+    with its 95 % interval. first_call_s: seconds of the very first call, brief or whole, which may compile.
+    settled: whether the warm-up did. seconds: every measurement, in the order of the rounds."""
 
     latency: Latency
     speedup: float
@@ -155,12 +155,14 @@ def interleaved(
     seconds: float = 10.0,
     progress: Callable[[str], object] = id,
     events: Callable[[], Any] | None = None,
+    briefly: dict[str, Callable[[], object]] | None = None,
 ) -> dict[str, Arm]:
     """Time arms in turns, the first of which is the baseline. An arm is one trajectory of `batch` images (`timed`).
 
     Each arm's first call, then its warm-up (given up after `seconds`); then rounds in ABBA order (A B C, C B A, ...),
     so that a machine that slows down slows all arms, and in pairs, so that a steady drift favours neither end. They end
     when every arm has `repeats` measurements or has run for `seconds`, whichever is first, but not before `LEAST`.
+    briefly: a short piece of an arm's own work, by its name, for its first call and its warm-up; else they are whole.
     progress(sentence) is called after every warm-up and round. events() makes things that record() a moment and tell
     the elapsed_time(end) in ms (`cuda_events`), as a second clock. Raises ValueError.
     """
@@ -171,9 +173,10 @@ def interleaved(
             raise ValueError(f"{name} is {value}; at least {least} is needed")
     runs = {name: partial(_clocks, work, synchronise, events) for name, work in arms.items()}
     first, warm, spent = {}, {}, {name: [] for name in arms}
-    for name, run in runs.items():
-        first[name] = run()[0]
-        warm[name] = warm_up(lambda run=run: run()[0], seconds=seconds)
+    for name, work in (arms | (briefly or {})).items():
+        run = partial(timed, work, synchronise)
+        first[name] = run()
+        warm[name] = warm_up(run, seconds=seconds)
         progress(f"{name}: {'' if warm[name].settled else 'not '}settled after {len(warm[name].seconds)} warm-up calls")
     rounds = 0
     while rounds < LEAST or any(len(own) < repeats and sum(s for s, _ in own) < seconds for own in spent.values()):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from .hf_cpu import detours, hurry, upsampled
 from .protocol import walk
 
 DOWN = ("AttnDownBlock2D", "DownBlock2D", "ResnetDownsampleBlock2D")
@@ -145,6 +146,12 @@ class HFUNet(nn.Module):
         c_noise = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
         return walk(self, sample, c_noise, cond, torch.ones(self.rungs, device=sample.device))[0]
 
+    def channels_last(self) -> None:
+        """Called when the weights have become channels-last."""
+        weight = self.official.conv_in.weight
+        if weight.device.type == "cpu" and weight.dtype == torch.bfloat16:
+            hurry(self.official)
+
     def _uneven(self, call: Call) -> bool:
         return any(side % self.multiple for side in call.sizes[0])
 
@@ -159,7 +166,9 @@ def _layer(block: nn.Module, layer: int, h: Tensor, call: Call) -> Tensor:
 
 def _resample(sampler: nn.Module, h: Tensor, call: Call, *size) -> Tensor:
     """A down- or upsampler; those that are resnets (OpenAI's ADM in diffusers' clothes) know the noise level."""
-    return sampler(h, call.emb) if hasattr(sampler, "time_emb_proj") else sampler(h, *size)
+    if hasattr(sampler, "time_emb_proj"):
+        return sampler(h, call.emb)
+    return upsampled(sampler, h) if not size and detours(sampler, h) else sampler(h, *size)
 
 
 def _context(config: dict) -> tuple[int, int]:

@@ -267,7 +267,20 @@ def test_events_are_recorded_around_the_work_alone_and_read_after_synchronisatio
 
     found = interleaved({"A": work}, synchronise, 1, events=Event)["A"].latency
     assert (found.event_ms, found.median_ms) == pytest.approx((1000, 1500))
-    assert tape[:6] == ["wait", "record", "work", "record", "wait", "read"]
+    assert tape[-6:] == ["wait", "record", "work", "record", "wait", "read"]
+
+
+def test_a_long_arm_is_warmed_up_by_a_short_piece_of_its_work(clock):
+    machine, calls = clock(), {"whole": 0, "brief": 0}
+
+    def work(name: str, seconds: float):
+        calls[name] += 1
+        machine.now += seconds
+
+    arms, short = {"A": lambda: work("whole", 50.0)}, {"A": lambda: work("brief", 0.1)}
+    arm = interleaved(arms, lambda: None, 1, repeats=6, seconds=10, briefly=short)["A"]
+    assert (arm.latency.warm_ups, arm.settled, arm.first_call_s) == (10, True, pytest.approx(0.1))
+    assert calls == {"whole": 6, "brief": 11} and arm.latency.median_ms == pytest.approx(50_000)
 
 
 def test_cuda_events_time_the_stream_of_their_own_device(monkeypatch):

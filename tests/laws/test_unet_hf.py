@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from fastdiff.profiling import call_cost
-from fastdiff.unets import build, walk
+from fastdiff.unets import build, laid_out, walk
 from fastdiff.unets.hf import from_model, make
 
 diffusers = pytest.importorskip("diffusers")
+attention = pytest.importorskip("diffusers.models.attention_processor")
 
 # The config.json of google/ddpm-cifar10-32 (Ho et al. 2020).
 CIFAR = dict(
@@ -202,6 +203,26 @@ def test_so_it_does_in_other_precisions(case, dtype):
     expected = model(x, c_noise, cond, return_dict=False)[0]
     assert expected.dtype == dtype
     assert torch.equal(from_model(model)(x, c_noise, cond), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("arch", [TINY, TINY | dict(attention_head_dim=8)])
+def test_channels_last_on_a_cpu_takes_other_ways_to_the_same_output(arch, dtype):
+    """64 images, for which diffusers' upsamplers copy; attention by plain products in bfloat16 where heads are wide."""
+    net, x = build("hf", arch).to(dtype), torch.randn(64, 3, 32, 32).to(dtype)
+    with torch.inference_mode():
+        expected = net.official(x, 500).sample
+        turned = laid_out(copy.deepcopy(net), "channels_last")
+        found = turned(x, 500)
+    off = (found - expected).float().norm() / expected.float().norm()
+    assert off < (1e-5 if dtype == torch.float32 else 2e-2)
+    hurried = [not isinstance(part.processor, attention.AttnProcessor2_0) for part in attentions(turned)]
+    assert hurried and all(hurried) == any(hurried) == (dtype == torch.bfloat16)
+    assert all(isinstance(part.processor, attention.AttnProcessor2_0) for part in attentions(net))
+
+
+def attentions(net) -> list:
+    return [part for part in net.modules() if isinstance(part, attention.Attention)]
 
 
 def test_a_single_time_serves_the_whole_batch():
