@@ -9,20 +9,27 @@ from torch.nn import functional as F
 FEW, WIDE = 256, 32  # tokens up to, and head width from which plain products beat the flash kernel in bfloat16
 
 
+class FewTokensProcessor:
+    """Attention of diffusers by plain products where tokens are few and heads wide, else as it was."""
+
+    def __init__(self):
+        from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+
+        self.plain, self.flash = AttnProcessor(), AttnProcessor2_0()
+
+    def __call__(self, attn, hidden_states: Tensor, encoder_hidden_states=None, attention_mask=None, temb=None):
+        tokens = hidden_states.shape[2:].numel() if hidden_states.ndim == 4 else hidden_states.shape[1]
+        way = self.plain if tokens <= FEW and attn.inner_dim >= WIDE * attn.heads else self.flash
+        return way(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+
+
 def hurry(official: nn.Module) -> None:
     """Give a bfloat16 diffusers model, whose weights are channels-last on a CPU, attention that is faster there."""
-    from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
-
-    plain, flash = AttnProcessor(), AttnProcessor2_0()
-
-    def processor(attn, hidden_states: Tensor, encoder_hidden_states=None, attention_mask=None, temb=None) -> Tensor:
-        tokens = hidden_states.shape[2:].numel() if hidden_states.ndim == 4 else hidden_states.shape[1]
-        way = plain if tokens <= FEW and attn.inner_dim >= WIDE * attn.heads else flash
-        return way(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+    from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
     for part in official.modules():
         if isinstance(part, Attention) and isinstance(part.processor, AttnProcessor2_0):
-            part.set_processor(processor)
+            part.set_processor(FewTokensProcessor())
 
 
 def detours(sampler: nn.Module, h: Tensor) -> bool:
