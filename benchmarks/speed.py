@@ -5,12 +5,13 @@
     python benchmarks/speed.py 'parts=[own]' sampler=ddpm sampler.steps=25 'intervals=[2,3]'
 
 Arms take turns (ABBA), so that a machine that drifts slows all of them; ratios are paired round by round, medians with
-95 % intervals. Written into `out`: targets.csv (target, ours, theirs, ratio, goal, met), arms.csv, caching.csv,
-rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a GPU come
-from the reader's GPU: device=cuda.
+95 % intervals. Written into `out` after every part, in place of what an earlier run of it wrote: targets.csv (target,
+ours, theirs, ratio, goal, met), arms.csv, overheads.csv, caching.csv, rungs.csv, quality.csv (what each faster way to
+compute costs), conditions.json and a figure. Figures for a GPU come from the reader's GPU: device=cuda.
 """
 
 import dataclasses
+import json
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,15 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from fastdiff_benchmarks.entry import entry, settings_of
 
 PARTS = ("pipelines", "caching", "package", "loop", "cells", "scores", "quality", "own", "batch")
-TABLES = ("arms", "overheads", "caching", "rungs", "quality", "own", "batch")  # files beside targets.csv
 
 
 @entry("speed")
 def main(cfg: DictConfig) -> None:
-    import pandas as pd
     import torch
 
-    from fastdiff.files import write, write_json
     from fastdiff.profiling import watched
     from fastdiff.records import provenance
     from fastdiff.settings import device_name, resolved_device
@@ -37,40 +35,55 @@ def main(cfg: DictConfig) -> None:
     device = resolved_device(OmegaConf.to_container(cfg.device))
     if device.threads:
         torch.set_num_threads(device.threads)
-    out, found, tables = Path(cfg.out), [], {name: [] for name in TABLES}
-    kept = ("width", "batch", "steps", "repeats", "seconds")
-    facts = {"device": device_name(device), "made": provenance(), "settings": {name: cfg[name] for name in kept}}
-    facts["settings"] |= dataclasses.asdict(device)
+    out = Path(cfg.out)
+    kept = {name: cfg[name] for name in ("width", "batch", "steps", "repeats", "seconds")} | dataclasses.asdict(device)
+    facts = {"machine": device_name(device), "made": provenance(), "settings": kept}
     for part in parts:
         print(f"{part} ...", flush=True)
         with watched(torch.device(device.name)) as conditions:
-            targets, rows = measured(part, cfg, device)
+            targets, tables = measured(part, cfg, device)
         busy = f" (busy: {conditions.said})" if conditions.busy else ""
-        found += [dataclasses.replace(target, note=f"{target.note}{busy}".strip()) for target in targets]
-        for name, each in rows.items():
-            tables[name] += [{"part": part, **row} for row in each] if name == "arms" else each
-        facts[part] = dataclasses.asdict(conditions) | {"busy": conditions.busy, "said": conditions.said}
+        found = [dataclasses.replace(target, note=f"{target.note}{busy}".strip()).row() for target in targets]
+        conditions_said = dataclasses.asdict(conditions) | {"busy": conditions.busy, "said": conditions.said}
+        store(out, part, {"targets": found, **tables}, facts | conditions_said)
         print(f"  {conditions.said}")
-    table = pd.DataFrame([target.row() for target in found])
-    for name, rows in {"targets": table.to_dict("records"), **tables}.items():
-        if rows:
-            text = pd.DataFrame(rows).to_csv(index=False, float_format="%.5g")
-            write(out / f"{name}.csv", lambda file, text=text: file.write(text.encode()))
-    write_json(out / "conditions.json", facts)
-    if tables["caching"]:
-        from fastdiff.reports.figures import render
-        from fastdiff.reports.speed import drawn
-
-        for suffix in ("svg", "png"):
-            content = render(drawn(pd.DataFrame(tables["caching"]), pd.DataFrame(tables["rungs"])), suffix)
-            write(out / f"caching.{suffix}", lambda file, content=content: file.write(content))
-    for shown in (
-        table.drop(columns=["low", "high", "note"], errors="ignore"),
-        *map(pd.DataFrame, (tables["quality"], tables["own"], tables["batch"])),
-    ):
-        if len(shown):
-            print(f"\n{shown.to_string(index=False, float_format='{:.3g}'.format)}")
+    for name in ("targets", "quality", "own", "batch"):
+        if (path := out / f"{name}.csv").exists():
+            shown = of_parts(path, parts).drop(columns=["part", "note"], errors="ignore").dropna(axis=1, how="all")
+            if len(shown):
+                print(f"\n{shown.to_string(index=False, float_format='{:.3g}'.format)}")
     print(f"\n{device_name(device)}, {torch.get_num_threads()} threads, width {cfg.width}; written to {out}")
+
+
+def store(out: Path, part: str, tables: dict[str, list[dict]], facts: dict) -> None:
+    """Write a part's rows in place of those an earlier run of it wrote; other parts' stay, with their own facts."""
+    import pandas as pd
+
+    from fastdiff.files import write, write_json
+    from fastdiff.reports.figures import render
+    from fastdiff.reports.speed import drawn
+
+    for name, rows in tables.items():
+        path, new = out / f"{name}.csv", pd.DataFrame([{"part": part, **row} for row in rows])
+        others = of_parts(path, [other for other in PARTS if other != part]) if path.exists() else new[:0]
+        if len(frame := pd.concat([each for each in (others, new) if len(each)] or [new])):
+            text = frame.sort_values("part", key=lambda parts: parts.map(PARTS.index), kind="stable")
+            write(path, lambda file, text=text: file.write(text.to_csv(index=False, float_format="%.5g").encode()))
+    path = out / "conditions.json"
+    write_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {part: facts})
+    if part == "caching":
+        figure = [pd.DataFrame(tables[name]) for name in ("caching", "rungs")]
+        for suffix in ("svg", "png"):
+            content = render(drawn(*figure), suffix)
+            write(out / f"caching.{suffix}", lambda file, content=content: file.write(content))
+
+
+def of_parts(path: Path, parts: list[str]):
+    """The rows of a table that these parts wrote."""
+    import pandas as pd
+
+    frame = pd.read_csv(path)
+    return frame[frame["part"].isin(parts)]
 
 
 def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:

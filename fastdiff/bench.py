@@ -119,7 +119,7 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
     if not cell.metrics.bound:
         if found.made or not ledger.path("speed", speed_key(cell)).exists():
-            speed = measure_speed(cell, sample, found.seconds)
+            speed = measure_speed(cell, sample, found.seconds) | memory(cell, denoiser, labels)
             ledger.write("speed", speed["key"], speed | machine)
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
@@ -165,3 +165,20 @@ def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
     identity = cell.speed(device_name(cell.device))
     measured = throughput(seconds[1:], cell.device.batch)._asdict()
     return {"kind": "speed", "key": key(identity), "identity": identity, "protocol": "quick", **measured}
+
+
+def memory(cell: Cell, denoiser, labels: Callable | None) -> dict:
+    """peak_mb: of a batch's full call and, under a cache, a shallow one after it (`profiling.peak_mb`; None where it
+    cannot be had). trunk_mb: what a trajectory of a batch keeps between its calls; 0 without a cache."""
+    from .denoise import DTYPES
+    from .generate import condition
+    from .profiling import peak_mb, trunk_bytes
+
+    batch, kept = cell.device.batch, 0
+    if not cell.deepcache.off:
+        itemsize = DTYPES[cell.device.precision].itemsize * (1 if cell.guidance == 1 else 2)
+        card = cell.model
+        kept = trunk_bytes(card.family, card.arch, denoiser.shape, cell.deepcache.branch, itemsize, card.classes > 0)
+    cond = condition(labels, np.arange(batch), denoiser.device)
+    peak = peak_mb(lambda: denoiser.prepare(batch, cond), denoiser.device)
+    return {"peak_mb": peak, "trunk_mb": batch * kept / 1e6}

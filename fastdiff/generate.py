@@ -25,6 +25,24 @@ def to_uint8(x: Tensor, value_range: tuple[float, float]) -> Tensor:
     return ((x - low) * (255 / (high - low))).round().clamp(0, 255).to(torch.uint8)
 
 
+def to_host(*tensors: Tensor) -> list[np.ndarray]:
+    """Tensors as arrays. From a GPU they go into pinned memory side by side, without waiting, and are waited for once;
+    no later trajectory has begun, so that no clock sees the transfer."""
+    if not tensors[0].is_cuda:
+        return [tensor.numpy() for tensor in tensors]
+    arrays = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+    for array, tensor in zip(arrays, tensors):
+        array.copy_(tensor, non_blocking=True)
+    torch.cuda.current_stream(tensors[0].device).synchronize()
+    return [array.numpy() for array in arrays]
+
+
+def condition(labels: Callable | None, indices: np.ndarray, device: torch.device):
+    """What the network is told of images `indices`, on the device: `labels` as `generate` has it; None of nothing."""
+    found = None if labels is None else labels(indices)
+    return torch.from_numpy(found).to(device) if isinstance(found, np.ndarray) else found
+
+
 def synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -58,8 +76,7 @@ def generate(
 @torch.inference_mode()
 def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise) -> Batch:
     device = denoiser.device
-    cond = None if labels is None else labels(part)
-    cond = torch.from_numpy(cond).to(device) if isinstance(cond, np.ndarray) else cond
+    cond = condition(labels, part, device)
     if denoiser.runner is not None and denoiser.runner.static and not denoiser.runner.graphs:
         denoiser.prepare(len(part), cond)  # outside the clock
     synchronise(device)
@@ -67,11 +84,12 @@ def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise) -> Batch:
     x = sampler(denoiser, noise(seed, part, denoiser.shape, device), cond, cov_x0)
     synchronise(device)
     seconds = time.perf_counter() - begun
-    bad = ~torch.isfinite(x).flatten(1).all(1).cpu().numpy()
-    if bad.any():
+    decoded, value_range = (x, denoiser.value_range)
+    if denoiser.decode is not None:
+        decoded, value_range = denoiser.decode(x), denoiser.decode.value_range
+    finite, pixels = to_host(torch.isfinite(x).flatten(1).all(1), to_uint8(decoded, value_range))
+    if (bad := ~finite).any():
         raise FloatingPointError(
             f"image {part[bad.argmax()]} is NaN or infinite ({bad.sum()} of its batch of {len(part)} are)"
         )
-    if denoiser.decode is None:
-        return Batch(to_uint8(x, denoiser.value_range).cpu().numpy(), seconds)
-    return Batch(to_uint8(denoiser.decode(x), denoiser.decode.value_range).cpu().numpy(), seconds)
+    return Batch(pixels, seconds)

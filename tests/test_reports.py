@@ -83,6 +83,7 @@ def write_cell(
     }
     macs = 156_451_392 * full_calls + 70_000_000 * (steps - full_calls)
     cost = {"nfe": steps, "full_calls": full_calls, "macs": macs, "conv_macs": macs * 99 // 100}
+    cost |= {"full_call_macs": 156_451_392, "shallow_call_macs": 70_000_000}
     versions = {"fastdiff": "0.1.0", "python": "3.11.7", "numpy": "2.4.6", "torch": "2.14.1"}
     made = {
         "made": "2026-11-24T05:57:27+00:00",
@@ -172,13 +173,18 @@ def test_the_report_needs_no_torch_and_ends_with_the_path_of_its_page(made):
 def test_a_grids_csv_has_every_knob_and_every_number(made):
     ledger, out, _ = made
     found = pd.read_csv(out / "default.csv", dtype={"key": str})
-    costs = {"images_per_s", "speedup", "nfe", "full_calls", "macs", "change", "verdict"}
+    costs = {"images_per_s", "speedup", "nfe", "full_calls", "macs", "change", "verdict", "skip_rate", "promised"}
     used = {"index", "over_level", "apply", "schedule", "protect_first", "protect_last", "estimator", "cached"}
     knobs = {*KNOBS} - {*LATER} | used
     assert {"key", "n", *knobs, FID, f"{FID}.low", f"{FID}.high", *costs, *rivals.RIVAL} <= set(found)
     assert not set(found) & ({*LATER} - used)
     keys = ledger.read("grids", "default")["keys"]
     assert list(found["key"]) == keys
+    cached = found[(found["interval"] == 2) & (found["steps"] == 10)]
+    assert (cached["skip_rate"] == 0.5).all()
+    assert np.allclose(cached["promised"], 2 * 156_451_392 / (156_451_392 + 70_000_000), rtol=1e-5)
+    assert (found["promised"][found["interval"] == 1] == 1).all()
+    assert "peak_mb" not in found  # speed records of earlier versions have none
     assert np.allclose(found[FID], table(ledger, keys)[FID], rtol=1e-5)
 
 

@@ -97,6 +97,16 @@ def test_a_tiny_run_writes_tables_conditions_and_the_figure(tmp_path):
     assert (out / "caching.png").stat().st_size > 10_000 and "promised" in done.stdout
 
 
+def test_a_part_that_is_timed_again_replaces_its_own_rows_alone(tmp_path):
+    row = Target("x", 1.0, 2.0, 2.0, 1.0).row()
+    for part, more in (("cells", {}), ("loop", {"arms": [{"arm": "a"}]}), ("cells", {"arms": [{"arm": "b"}]})):
+        speed.store(tmp_path, part, {"targets": [row | {"note": f"{len(more)}"}], **more}, {"threads": len(more)})
+    targets, arms = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("targets", "arms"))
+    assert targets[["part", "note"]].values.tolist() == [["loop", 1], ["cells", 1]]  # in the order of the menu
+    assert arms[["part", "arm"]].values.tolist() == [["loop", "a"], ["cells", "b"]]
+    assert json.loads((tmp_path / "conditions.json").read_text()) == {"cells": {"threads": 1}, "loop": {"threads": 1}}
+
+
 def test_the_best_batch_is_searched_by_doubling_and_memory_that_ends_is_no_failure(monkeypatch, capsys):
     from types import SimpleNamespace
 

@@ -32,7 +32,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
                               arm.speedup / promised, GOALS[interval], unit="x",
                               low=ends[0], high=ends[1]))  # fmt: skip
         rows.append({"branch": branch, "interval": interval, "skip_rate": 1 - sum(calls) / steps, "promised": promised,
-                     "measured": arm.speedup, "low": arm.speedup_low, "high": arm.speedup_high,
+                     "measured": arm.speedup, "measured.low": arm.speedup_low, "measured.high": arm.speedup_high,
                      "trunk_kb_per_image": trunk_bytes("hf", config(timed.width), SHAPE, branch, itemsize) / 1e3}
                     )  # fmt: skip
     return found, targets, rows
@@ -70,7 +70,7 @@ def by_rung(timed: Timed, batch: int, how: tuple, repeats: int = 20) -> list[dic
             macs = dict(_pieces(shape, torch.empty(1, *SHAPE), lambda: None, lambda run: _counted(run, count)))
     spent = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
     total, operations = sum(spent.values()), sum(macs.values())
-    return [{"part": n, "ms": 1e3 * spent[n], "share_of_time": spent[n] / total, "share_of_macs": macs[n] / operations}
+    return [{"piece": n, "ms": 1e3 * spent[n], "share_of_time": spent[n] / total, "share_of_macs": macs[n] / operations}
             for n in spent]  # fmt: skip
 
 

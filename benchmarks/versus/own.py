@@ -32,6 +32,7 @@ def measure(settings: dict, intervals: list[int], options: dict) -> tuple[dict, 
     arms = interleaved(work, synchronise(cell.device.name), batch, **options)
     first = next(iter(macs.values()))
     rows = [{"arm": name, "MMACs": round(macs[name] / 1e6), "images_per_s": arm.latency.images_per_s,
-             "speedup": arm.speedup, "low": arm.speedup_low, "high": arm.speedup_high, "promised": first / macs[name]}
+             "speedup": arm.speedup, "speedup.low": arm.speedup_low, "speedup.high": arm.speedup_high,
+             "promised": first / macs[name]}
             for name, arm in arms.items()]  # fmt: skip
     return arms, rows

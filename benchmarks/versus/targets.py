@@ -29,9 +29,10 @@ class Target:
         return "yes" if (self.ratio >= self.goal if self.at_least else self.ratio <= self.goal) else "no"
 
     def row(self) -> dict:
-        names = ("target", "ours", "theirs", "unit", "ratio", "low", "high")
-        bound = f"{'>=' if self.at_least else '<='} {self.goal:g}"
-        return {name: getattr(self, name) for name in names} | {"goal": bound, "met": self.met, "note": self.note}
+        line = {name: getattr(self, name) for name in ("target", "ours", "theirs", "unit", "ratio")}
+        line |= {"ratio.low": self.low, "ratio.high": self.high}
+        line |= {"goal": f"{'>=' if self.at_least else '<='} {self.goal:g}", "met": self.met, "note": self.note}
+        return line
 
 
 def beside(name: str, arms: dict, ours: str, theirs: str, goal: float, judged: bool = True, note: str = "") -> Target:

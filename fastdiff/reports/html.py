@@ -8,7 +8,7 @@ import pandas as pd
 
 from .figures import INK, PAPER, RULE
 from .rivals import rival_words, rivalled
-from .rows import KNOBS, main_columns
+from .rows import KNOBS, MEMORY, main_columns
 from .tables import differs, short
 
 CSS = """
@@ -87,9 +87,10 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
     for grid, cells in grids.items():
         rows, values = [], main_columns(cells)
         against = ["against_rival", "rival_verdict"] if rivalled(cells) else []
+        memory = [name for name in MEMORY if name in cells and cells[name].notna().any()]
         paired = ["r"] if cells["change.r"].notna().any() else []
-        columns = [*knobs, *values, "change", *paired, "verdict", *against, "images_per_s", "speedup", "nfe"]
-        columns += ["full_calls", "MMACs", "key"]
+        columns = [*knobs, *values, "change", *paired, "verdict", *against, "images_per_s", "speedup"]
+        columns += ["promised", *memory, "nfe", "full_calls", "MMACs", "key"]
         right = {c for c in columns if c not in cells or cells[c].dtype.kind in "iuf" or c == "change"}
         for _, line in cells.iterrows():
             shown = {k: _knob(line[k]) for k in [*knobs, "nfe", "full_calls"]}
@@ -102,7 +103,8 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
             shown |= {"rival_verdict": _coloured(line["rival_verdict"], escape(rival_words(line)) or DASH)}
             shown |= {
                 "images_per_s": number(line["images_per_s"], 100),
-                "speedup": number(line["speedup"]) + "x" * pd.notna(line["speedup"]),
+                **{each: number(line[each]) + "x" * pd.notna(line[each]) for each in ("speedup", "promised")},
+                **{each: number(line[each], 100) for each in memory},
             }
             code = f"<code>{escape(commands[line['key']])}</code>"
             shown |= {"MMACs": f"{line['macs'] / 1e6:,.0f}", "key": _details(line["key"], code)}

@@ -25,6 +25,8 @@ KNOBS = [
 # Not in the first tables: columns of a file only where a cell has a value.
 LATER = [*_TUNING, *_CACHING, *_SOLVING, *_NORMS, "part", "compile", "memory_format"]
 
+MEMORY = ("peak_mb", "trunk_mb")  # of speed records, which earlier versions wrote without
+
 # Quality values that cells are not compared by, in the order people read them.
 MORE = ("is", "kid", "precision", "recall", "density", "coverage", "psnr", "ssim", "largest_difference")
 MORE += ("feature_distance",)
@@ -56,9 +58,13 @@ def row(record: dict, speed: dict | None) -> dict:
     for protocol, value in record["values"].items():
         line[protocol] = value["value"]
         line |= {f"{protocol}.{end}": value[end] for end in ("low", "high") if end in value}
-    for name in ("images_per_s", "latency_ms"):
-        line[name] = speed[name] if speed else None
-    return line | {name: record["cost"][name] for name in ("nfe", "full_calls", "macs", "conv_macs")}
+    for name in ("images_per_s", "latency_ms", *MEMORY):
+        line[name] = speed.get(name) if speed else None
+    cost = record["cost"]
+    line |= {name: cost[name] for name in ("nfe", "full_calls", "macs", "conv_macs")}
+    # of the network calls those that were shallow, and what their MACs promise
+    return line | {"skip_rate": 1 - cost["full_calls"] / cost["nfe"],
+                   "promised": cost["nfe"] * cost["full_call_macs"] / cost["macs"]}  # fmt: skip
 
 
 def rows(records: Iterable[dict], ledger: Ledger) -> pd.DataFrame:

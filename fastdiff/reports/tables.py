@@ -16,7 +16,8 @@ _OPTIONAL = {"interval", "window", "center", "power", "full"}
 def table(ledger: Ledger, keys: list[str] | None = None, fell: int = 0) -> pd.DataFrame:
     """All cells of the ledger, or those of `keys` in their order, with speed-up and comparisons with plain samplers.
 
-    speedup: images_per_s over the same sampler, steps and factors uncached. change: the first quality value minus that
+    speedup: images_per_s over the same sampler, steps and factors uncached; promised: MACs of that over the cell's own,
+    which skip_rate, the share of shallow calls, brings. change: the first quality value minus that
     of the plain sampler (same steps, no method at work), with its paired 95 % interval and the correlation of the pairs
     (change.r); verdict in words. against_rival, rival_verdict: the same for cached cells, against the best plain cell
     (`rival`) as fast. psnr[plain,n=...] and its like: images beside those of the plain cell, as far as they have been
@@ -80,6 +81,7 @@ def text(frame: pd.DataFrame) -> str:
     for name, column, form in (
         ("images/s", frame["images_per_s"], "{:.1f}"),
         ("speedup", frame["speedup"], "{:.2f}x"),
+        ("promised", frame["promised"], "{:.2f}x"),
         ("MMACs", frame["macs"] / 1e6, "{:.0f}"),
     ):
         shown[name] = ["-" if pd.isna(value) else form.format(value) for value in column]

@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdiff.denoise import DTYPES, Denoiser
+from fastdiff.generate import to_host
 from fastdiff.model_card import ModelCard
 from fastdiff.noise import noise_of
 from fastdiff.plans import DeepCache, SkipTuning
@@ -43,6 +44,32 @@ def test_a_trajectory_with_every_plan_stays_on_the_gpu(name, dtype, guidance):
         with NoCopyToHost():
             x = preset(name, steps=4)(denoiser, noise, cond, [0.1] * 4)
     assert x.device.type == "cuda" and x.shape == (4, 1, 28, 28) and x.dtype == torch.float32
+
+
+def test_finished_images_go_to_pinned_memory_without_waiting_and_are_waited_for_once(monkeypatch):
+    tape = []
+
+    class Tape(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is torch.ops.aten.copy_.default:
+                tape.append((args[1].device.type, args[0].device.type, args[2]))
+            return func(*args, **(kwargs or {}))
+
+    class Stream:
+        def synchronize(self):
+            tape.append("wait")
+
+    real = torch.empty
+    pinned = []
+    monkeypatch.setattr(torch, "empty", lambda *a, pin_memory=False, **o: pinned.append(pin_memory) or real(*a, **o))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.Tensor, "numpy", lambda tensor: tape.append("read"))
+    with FakeTensorMode():
+        images, flags = (real(4, 3, device="cuda", dtype=dtype) for dtype in (torch.uint8, torch.bool))
+        with Tape():
+            to_host(images, flags)
+    assert pinned == [True, True]
+    assert tape == [("cuda", "cpu", True)] * 2 + ["wait", "read", "read"]
 
 
 NETWORKS = {
