@@ -1,4 +1,4 @@
-"""Every value with an interval that README.md and results/mnist print was measured: it is in a csv there."""
+"""Every value with an interval that README.md and results print was measured: it is in a csv there."""
 
 import re
 from pathlib import Path
@@ -7,16 +7,16 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MNIST = ROOT / "results" / "mnist"
+MNIST, SPEED = ROOT / "results" / "mnist", ROOT / "results" / "speed"
 TRIPLE = re.compile(r"([+-]?\d+\.\d+) \[([+-]?\d+\.\d+), ([+-]?\d+\.\d+)\]")
 
 
 def measured() -> list[tuple[float, float, float]]:
     """(value, low, high) of every column of every csv that has both ends."""
     found = []
-    for path in sorted(MNIST.glob("*.csv")):
+    for path in sorted([*MNIST.glob("*.csv"), *SPEED.glob("*.csv")]):
         frame = pd.read_csv(path)
-        for low in (name for name in frame if name.endswith("low")):
+        for low in (name for name in frame if name == "low" or name.endswith(".low")):
             name = low.removesuffix("low").removesuffix(".") or "value"
             columns = [name, low, low.removesuffix("low") + "high"]
             found += list(frame[columns].dropna().itertuples(index=False, name=None))
@@ -26,7 +26,7 @@ def measured() -> list[tuple[float, float, float]]:
 MEASURED = measured()
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", MNIST / "README.md", MNIST / "analytic.md"], ids=str)
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(MNIST.glob("*.md")), SPEED / "README.md"], ids=str)
 def test_a_printed_value_and_its_interval_are_those_of_a_csv(path):
     printed = TRIPLE.findall(path.read_text())
     assert len(printed) > 10
