@@ -114,7 +114,8 @@ def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
     elif part == "package":
         arms, targets = caching.against_package(timed, cfg.batch, cfg.steps, low, options)
     elif part == "loop":
-        arms, targets = loop.measure(timed, cfg.batch, cfg.steps, how, options)
+        arms, targets, around = loop.measure(timed, cfg.batch, cfg.steps, how, options)
+        rows = {"overheads": around}
     else:
         arms, targets, promised = caching.measure(timed, cfg.batch, cfg.steps, how, options)
         rows = {"caching": promised, "rungs": caching.by_rung(timed, cfg.batch, how)}

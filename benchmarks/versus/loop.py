@@ -1,54 +1,45 @@
 """What everything around the network costs: the loop, the plans, the noise, the conversion, the cutting into rungs."""
 
-import numpy as np
+from statistics import median
 
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, synchronise
-from fastdiff_benchmarks.versus.targets import Target, overhead
+from fastdiff_benchmarks.versus.apart import taken_apart, trajectories
+from fastdiff_benchmarks.versus.network import SHAPE, Timed, synchronise
+from fastdiff_benchmarks.versus.targets import Target, overhead, ratio
 
 
-def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> tuple[dict, list[Target]]:
-    """how: precision and memory format of the trajectories."""
+def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> tuple[dict, list[Target], list[dict]]:
+    """Arms of the walk, targets, and trajectories taken apart. how: precision and memory format of the latter."""
     import torch
 
-    from fastdiff.generate import generate
+    from fastdiff.denoise import DTYPES
     from fastdiff.profiling import interleaved
     from fastdiff.samplers import preset
 
-    sync, unet = synchronise(timed.device), timed.ours(*how[:2])
-    denoiser = timed.denoiser(unet)
-    x = torch.randn(batch, *SHAPE, dtype=next(unet.parameters()).dtype, device=timed.device)
-    c_noise = torch.full((batch,), 500.0, device=timed.device)
+    sync, denoiser = synchronise(timed.device), timed.denoiser(timed.ours(*how[:2]))
 
-    @torch.inference_mode()
-    def bare(steps: int = steps):
-        for _ in range(steps):
-            out, _ = denoiser.runner.full(x, c_noise, None, None)
-        return out
+    def trajectory(name: str, cov: float | None = None):
+        return trajectories(denoiser, batch, steps, lambda steps: preset(name, steps=steps), cov)
 
-    def trajectory(name: str, analytic: bool = False):
-        def work(steps: int = steps):
-            cov = [0.01] * steps if analytic else None
-            (found,) = generate(denoiser, preset(name, steps=steps), 0, np.arange(batch), None, cov, batch)
-            return found.pixels
-
-        return work
-
-    arms = {"bare network calls": bare, "ddim": trajectory("ddim"), "ddpm": trajectory("ddpm"),
-            "analytic_ddpm": trajectory("analytic_ddpm", analytic=True)}  # fmt: skip
-    arms = interleaved(arms, sync, batch, **options, briefly=brief(arms))
-    how_said = f"{steps} steps, batch {batch}, {how[0]}"
-    found = [overhead(f"trajectory over its bare network calls ({each}), {how_said}", arms, each, "bare network calls",
-                      1.01) for each in ("ddim", "ddpm")]  # fmt: skip
-    found += [overhead(f"Analytic-DPM's sampling over DDPM's, {how_said}", arms, "analytic_ddpm", "ddpm", 1.005)]
+    work = {"ddim": trajectory("ddim"), "ddpm": trajectory("ddpm"), "analytic_ddpm": trajectory("analytic_ddpm", 0.01)}
+    apart, said = taken_apart(work, sync, rounds=8), f"{steps} steps, batch {batch}, {how[0]}"
+    rows = [each.row(f"{name}, {said}") for name, each in apart.items()]
+    found = [ratio(f"trajectory over its network calls ({name}), {said}", apart[name].whole, apart[name].inside, 1.01)
+             for name in ("ddim", "ddpm")]  # fmt: skip
+    network = median(apart["ddpm"].inside + apart["analytic_ddpm"].inside)  # the same calls in both
+    ddpm, analytic = ([network + each for each in apart[name].around] for name in ("ddpm", "analytic_ddpm"))
+    found += [ratio(f"Analytic-DPM's sampling over DDPM's, {said}", analytic, ddpm, 1.005,
+                    note="the network's time taken as that of both")]  # fmt: skip
+    x = torch.randn(batch, *SHAPE, dtype=DTYPES[how[0]], device=timed.device)
+    arms = {}
     unet, forward = timed.ours(how[0]), timed.official(x.dtype).forward  # contiguous, where both run the same modules
-    longer = {name: 4 * options[name] for name in ("repeats", "seconds")}  # short calls, and a fraction of a per cent
+    longer = {name: 8 * options[name] for name in ("repeats", "seconds")}  # short calls, and a fraction of a per cent
     for word, goal in (("eager", 1.01), ("compiled", 1.003)):
         walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options | longer)
         arms |= walks
         for name in (f"walk, {word}", f"walk with factors, {word}"):
             said = f"{name}, over a straight forward, batch {batch}, {how[0]}"
             found.append(overhead(said, walks, name, f"straight forward, {word}", goal))
-    return arms, found
+    return arms, found, rows
 
 
 def _walks(word: str, unet, forward, x) -> dict:

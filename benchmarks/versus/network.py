@@ -45,8 +45,9 @@ class Timed:
     def official(self, dtype=None, channels_last: bool = False):
         """diffusers' own object."""
         import torch
-        from diffusers import UNet2DModel
+        from diffusers import UNet2DModel, logging
 
+        logging.set_verbosity_error()  # it warns of precisions that .to() sets; this network keeps no module in float32
         unet = UNet2DModel(**_arguments(self.width))
         unet.load_state_dict(self.state)
         form = torch.channels_last if channels_last else torch.contiguous_format

@@ -1,12 +1,10 @@
 """DDIM: ours beside diffusers' DDIMPipeline, eager and compiled, from a call to uint8 images in memory."""
 
-import time
 from collections.abc import Callable
-from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 
+from fastdiff_benchmarks.versus.apart import taken_apart, trajectories
 from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, synchronise
 from fastdiff_benchmarks.versus.targets import beside
 
@@ -30,11 +28,12 @@ def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict)
         arms |= {FLOAT32: ours(timed, batch, steps, "float32", "channels_last", "default")}
     sync = synchronise(timed.device)
     found = interleaved(arms, sync, batch, **options, briefly=brief(arms))
-    around = [overhead(name, arms[name], sync) for name in (FASTEST, COMPILED)]
+    apart = taken_apart({name: arms[name] for name in (FASTEST, COMPILED)}, sync, rounds=6)
+    around = [each.row(name) for name, each in apart.items()]
     said = "; ".join(f"{who} {line['around_ms']:.0f} ms" for who, line in zip(("ours", "theirs"), around))
     name = f"DDIM, {steps} steps, batch {batch}"
     best = (FASTEST, NO_GRAPHS) if bfloat16 else (FLOAT32,)
-    targets = [beside(f"{name}: against diffusers eager float32", found, each, EAGER, 2.0, note=each) for each in best]
+    targets = [beside(f"{name}: {each}, against diffusers eager float32", found, each, EAGER, 2.0) for each in best]
     targets += [beside(f"{name}: against diffusers compiled bfloat16", found, FASTEST, COMPILED, 1.0, bfloat16,
                        note=f"around the network of a trajectory: {said}")]  # fmt: skip
     return found, targets, around
@@ -87,44 +86,7 @@ def _loop(pipe, network: Callable, batch: int, steps: int, generator) -> np.ndar
 def ours(timed: Timed, batch: int, steps: int, precision="float32", memory_format="contiguous", compile="none",
          interval: int = 1, branch: int = 1):  # fmt: skip
     """A batch of `generate`, noise and conversion included."""
-    from fastdiff.generate import generate
     from fastdiff.samplers import preset
 
     denoiser = timed.denoiser(timed.ours(precision, memory_format), interval, branch, compile=compile)
-
-    def work(steps: int = steps, clocked: Callable | None = None) -> np.ndarray:
-        sampler, denoise = preset("ddim", steps=steps, spacing="stride"), denoiser
-        if clocked:
-            run = denoiser.runner
-            kept = {name: getattr(run, name) for name in ("branch", "static", "graphs", "shallow")}
-            denoise = replace(denoiser, runner=SimpleNamespace(full=clocked(run.full), **kept))
-        (found,) = generate(denoise, sampler, 0, np.arange(batch), None, None, batch)
-        return found.pixels
-
-    return work
-
-
-def overhead(name: str, work: Callable, sync: Callable, repeats: int = 3) -> dict:
-    """An uncached arm's trajectory taken apart: in its network calls and around them, ms, medians over repeats."""
-    inside: list[float] = []
-
-    def clocked(network: Callable) -> Callable:
-        def call(*arguments):
-            sync()
-            begun = time.perf_counter()
-            result = network(*arguments)
-            sync()
-            inside[-1] += time.perf_counter() - begun
-            return result
-
-        return call
-
-    whole = []
-    for _ in range(repeats):
-        inside.append(0.0)
-        begun = time.perf_counter()
-        work(clocked=clocked)
-        whole.append(time.perf_counter() - begun)
-    around = [all_ - network for all_, network in zip(whole, inside)]
-    return {"arm": name, "network_ms": 1e3 * np.median(inside), "around_ms": 1e3 * np.median(around),
-            "around_share": np.median([each / all_ for each, all_ in zip(around, whole)])}  # fmt: skip
+    return trajectories(denoiser, batch, steps, lambda steps: preset("ddim", steps=steps, spacing="stride"))

@@ -38,20 +38,25 @@ class Target:
 def beside(name: str, arms: dict, ours: str, theirs: str, goal: float, judged: bool = True, note: str = "") -> Target:
     """Images per second of one arm over those of another of the same run, paired round by round."""
     speeds = (arms[each].latency.images_per_s for each in (ours, theirs))
-    ratio, low, high = _ratio(arms[theirs], arms[ours])
-    return Target(name, *speeds, ratio, goal, judged=judged, low=low, high=high, note=note)
+    middle, low, high = _ratio(arms[theirs].seconds, arms[ours].seconds)
+    return Target(name, *speeds, middle, goal, judged=judged, low=low, high=high, note=note)
 
 
 def overhead(name: str, arms: dict, ours: str, theirs: str, goal: float) -> Target:
     """Time of one arm over that of another of the same run, likewise."""
-    times = (arms[each].latency.median_ms for each in (ours, theirs))
-    ratio, low, high = _ratio(arms[ours], arms[theirs])
-    return Target(name, *times, ratio, goal, at_least=False, unit="ms", low=low, high=high)
+    return ratio(name, arms[ours].seconds, arms[theirs].seconds, goal)
 
 
-def _ratio(one, other) -> tuple[float, float, float]:
+def ratio(name: str, ours: list[float], theirs: list[float], goal: float, note: str = "") -> Target:
+    """Seconds over seconds, round by round; less is better."""
+    middle, low, high = _ratio(ours, theirs)
+    return Target(name, 1e3 * median(ours), 1e3 * median(theirs), middle, goal, at_least=False, unit="ms", low=low,
+                  high=high, note=note)  # fmt: skip
+
+
+def _ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
     """Median over rounds of the seconds of one arm over those of another, with its 95 % interval."""
     from fastdiff.profiling import median_interval
 
-    ratios = [a / b for a, b in zip(one.seconds, other.seconds)]
+    ratios = [a / b for a, b in zip(one, other)]
     return (median(ratios), *median_interval(ratios))
