@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Apart(NamedTuple):
-    """Seconds of whole trajectories of one arm, and of those the ones inside the network, in the order of the rounds."""
+    """Seconds of whole trajectories of one arm, and of those the ones inside the network, round by round."""
 
     whole: list[float]
     inside: list[float]
