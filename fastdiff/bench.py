@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -179,6 +179,16 @@ def memory(cell: Cell, denoiser, labels: Callable | None) -> dict:
         itemsize = DTYPES[cell.device.precision].itemsize * (1 if cell.guidance == 1 else 2)
         card = cell.model
         kept = trunk_bytes(card.family, card.arch, denoiser.shape, cell.deepcache.branch, itemsize, card.classes > 0)
-    cond = condition(labels, np.arange(batch), denoiser.device)
-    peak = peak_mb(lambda: denoiser.prepare(batch, cond), denoiser.device)
-    return {"peak_mb": peak, "trunk_mb": batch * kept / 1e6}
+
+    def peak():
+        cond = condition(labels, np.arange(batch), denoiser.device)
+        return peak_mb(lambda: denoiser.prepare(batch, cond), denoiser.device)
+
+    branch = None if cell.deepcache.off else cell.deepcache.branch
+    same = [
+        cell.model.identity(),
+        asdict(cell.device),
+        branch,
+        cell.guidance == 1,
+    ]  # no factor, interval or sampler changes it
+    return {"peak_mb": shared("peak", same, peak), "trunk_mb": batch * kept / 1e6}

@@ -26,7 +26,7 @@ def measured() -> list[tuple[float, float, float]]:
 MEASURED = measured()
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted(MNIST.glob("*.md")), SPEED / "README.md"], ids=str)
+@pytest.mark.parametrize("path", [ROOT / "README.md", *sorted([*MNIST.glob("*.md"), *SPEED.glob("*.md")])], ids=str)
 def test_a_printed_value_and_its_interval_are_those_of_a_csv(path):
     printed = TRIPLE.findall(path.read_text())
     assert len(printed) > 10

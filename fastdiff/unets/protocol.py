@@ -57,5 +57,6 @@ def walk(unet, x, c_noise, cond, scales, branch=None, trunk=None) -> tuple[Tenso
     for i in reversed(range(depth)):
         if branch is not None and i == branch - 1:
             trunk = h
-        h = unet.up(i, h, skips[i] if scales is None else skips[i] * scales[i], emb)
+        skip = skips.pop()  # eaten skips are let go: what comes next finds their memory
+        h = unet.up(i, h, skip if scales is None else skip * scales[i], emb)
     return unet.head(h, emb), trunk
