@@ -24,13 +24,15 @@ _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 def philox4x32(counter: Sequence[Tensor], key: tuple[int, int], rounds: int = 10) -> list[Tensor]:
     """Four int64 tensors of 32-bit words -> four tensors of 32 random bits. Known answers: Random123's kat_vectors."""
-    a, b, c, d = counter
+    a, b, c, d = (word.clone() for word in counter)
     k0, k1 = key
-    for _ in range(rounds):
-        p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]  # wraps around in int64; the bits are those of uint64
-        a, b, c, d = ((q >> 32) & _WORD) ^ b ^ k0, q & _WORD, ((p >> 32) & _WORD) ^ d ^ k1, p & _WORD
+    for _ in range(rounds):  # in place: on a CPU this is most of what is around a network call
+        p, q = a.mul_(_MULTIPLIERS[0]), c.mul_(_MULTIPLIERS[1])  # wraps around in int64; the bits are those of uint64
+        b.bitwise_xor_(k0).bitwise_xor_(q >> 32).bitwise_and_(_WORD)
+        d.bitwise_xor_(k1).bitwise_xor_(p >> 32).bitwise_and_(_WORD)
+        a, b, c, d = b, q, d, p  # q and p keep what is above their word: the next mask takes it away
         k0, k1 = (k0 + _KEY_STEPS[0]) & _WORD, (k1 + _KEY_STEPS[1]) & _WORD
-    return [a, b, c, d]
+    return [a, b.bitwise_and_(_WORD), c, d.bitwise_and_(_WORD)]
 
 
 def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int, ...]) -> Tensor:
@@ -44,16 +46,13 @@ def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int
     at = torch.full_like(pixel, step)
     words = philox4x32([pixel, image & _WORD, image >> 32, at], (seed & _WORD, stream))
     # (0, 1]: never log(0); the pairs (0, 1) and (2, 3) make two normals each
-    u = [(word.double() + 1) * 2.0**-32 for word in words]
-    radius = [(-2 * u[i].log()).sqrt() for i in (0, 2)]
-    angle = [2 * torch.pi * u[i] for i in (1, 3)]
-    values = [
-        radius[0] * angle[0].cos(),
-        radius[0] * angle[0].sin(),
-        radius[1] * angle[1].cos(),
-        radius[1] * angle[1].sin(),
-    ]
-    return torch.stack(values, -1).reshape(len(indices), -1)[:, :size].float().reshape(len(indices), *shape)
+    u = [word.double().add_(1).mul_(2.0**-32) for word in words]
+    values = torch.empty(len(indices), quads, 4, dtype=torch.float32, device=indices.device)
+    for i in (0, 2):
+        radius, angle = u[i].log_().mul_(-2).sqrt_(), u[i + 1].mul_(2 * torch.pi)
+        values[..., i] = angle.cos().mul_(radius)
+        values[..., i + 1] = angle.sin_().mul_(radius)
+    return values.reshape(len(indices), -1)[:, :size].reshape(len(indices), *shape)
 
 
 def uniform_labels(seed: int, classes: int, indices: Sequence[int]):
