@@ -185,10 +185,5 @@ def memory(cell: Cell, denoiser, labels: Callable | None) -> dict:
         return peak_mb(lambda: denoiser.prepare(batch, cond), denoiser.device)
 
     branch = None if cell.deepcache.off else cell.deepcache.branch
-    same = [
-        cell.model.identity(),
-        asdict(cell.device),
-        branch,
-        cell.guidance == 1,
-    ]  # no factor, interval or sampler changes it
+    same = [cell.model.identity(), asdict(cell.device), branch, cell.guidance == 1]  # whatever factors and steps are
     return {"peak_mb": shared("peak", same, peak), "trunk_mb": batch * kept / 1e6}

@@ -26,7 +26,7 @@ def philox4x32(counter: Sequence[Tensor], key: tuple[int, int], rounds: int = 10
     """Four int64 tensors of 32-bit words -> four tensors of 32 random bits. Known answers: Random123's kat_vectors."""
     a, b, c, d = (word.clone() for word in counter)
     k0, k1 = key
-    for _ in range(rounds):  # in place: on a CPU this is most of what is around a network call
+    for _ in range(rounds):  # in place: nothing else around a network call costs as much
         p, q = a.mul_(_MULTIPLIERS[0]), c.mul_(_MULTIPLIERS[1])  # wraps around in int64; the bits are those of uint64
         b.bitwise_xor_(k0).bitwise_xor_(q >> 32).bitwise_and_(_WORD)
         d.bitwise_xor_(k1).bitwise_xor_(p >> 32).bitwise_and_(_WORD)

@@ -14,9 +14,7 @@ from .statistics import estimate, few, frechet_expansion, inception_score_influe
 from .statistics.kernel import kid_influence
 from .statistics.neighbours import prdc_influence
 
-SCORED = (
-    3  # raised when metrics or their intervals change: earlier records are scored anew, from the features that are kept
-)
+SCORED = 3  # raised when metrics or their intervals change: earlier records are scored anew, from kept features
 PAIRS = ("kid", "precision", "recall", "density", "coverage")  # what compares all images with all
 
 Found = tuple[str, float, np.ndarray | None, tuple[str, ...]]  # metric, value, influence values, words of its name

@@ -34,7 +34,7 @@ def hurry(official: nn.Module) -> None:
 
 def detours(sampler: nn.Module, h: Tensor) -> bool:
     """Whether diffusers' upsampler would copy channels-last states to contiguous ones and back, as it does for 64
-    images and more (its issue 984, of CUDA); on a CPU that was 10 % of a network call, and nothing needs it."""
+    images and more (its issue 984, of CUDA); on a CPU nothing needs that."""
     usual = getattr(sampler, "interpolate", False) and sampler.norm is None and sampler.name == "conv"
     return usual and h.device.type == "cpu" and sampler.use_conv and not sampler.conv.weight.is_contiguous()
 
