@@ -12,6 +12,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from fastdiff.heap import keep_freed
 from fastdiff.settings import GROUPS
 
 
@@ -40,6 +41,7 @@ def entry(config_name: str) -> Callable:
             if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
                 print(usage(sys.modules[task.__module__].__doc__, root))
                 return None
+            keep_freed()
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
             try:
                 return run()

@@ -6,8 +6,8 @@
 
 Arms take turns (ABBA), so that a machine that drifts slows all of them; ratios are paired round by round, medians with
 95 % intervals. Written into `out` after every part, in place of what an earlier run of it wrote: targets.csv (target,
-ours, theirs, ratio, goal, met), arms.csv, overheads.csv, caching.csv, rungs.csv, quality.csv (what each faster way to
-compute costs), conditions.json and a figure. Figures for a GPU come from the reader's GPU: device=cuda.
+ours, theirs, ratio, goal, met), arms.csv, overheads.csv, operators.csv (where a call's time goes, and its floor),
+caching.csv, rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a GPU come from the reader's GPU: device=cuda.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fastdiff_benchmarks.entry import entry, settings_of
 
-PARTS = ("pipelines", "caching", "package", "loop", "cells", "scores", "quality", "own", "batch")
+PARTS = ("pipelines", "operators", "caching", "package", "loop", "cells", "scores", "quality", "own", "batch")
 
 
 @entry("speed")
@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> None:
         conditions_said = dataclasses.asdict(conditions) | {"busy": conditions.busy, "said": conditions.said}
         store(out, part, {"targets": found, **tables}, facts | conditions_said)
         print(f"  {conditions.said}")
-    for name in ("targets", "quality", "own", "batch"):
+    for name in ("targets", "operators", "quality", "own", "batch"):
         if (path := out / f"{name}.csv").exists():
             shown = of_parts(path, parts).drop(columns=["part", "note"], errors="ignore").dropna(axis=1, how="all")
             if len(shown):
@@ -89,7 +89,7 @@ def of_parts(path: Path, parts: list[str]):
 def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
     """Targets and rows of one part."""
     from fastdiff.records import Ledger
-    from fastdiff_benchmarks.versus import batches, caching, cells, loop, own, pipelines, quality, scores
+    from fastdiff_benchmarks.versus import batches, caching, cells, loop, operators, own, pipelines, quality, scores
     from fastdiff_benchmarks.versus.network import Timed
 
     options = {"repeats": cfg.repeats, "seconds": cfg.seconds, "progress": progress}
@@ -104,6 +104,8 @@ def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
         return [scores.distance(), scores.extraction()], {}
     timed, low = Timed(cfg.width, device.name), device.precision == "bfloat16"
     how = (device.precision, device.memory_format, device.compile)
+    if part == "operators":
+        return [], {"operators": operators.measure(timed, cfg.batch, how)}
     rows = {}
     if part == "own":
         arms, lines = own.measure(settings_of(cfg), list(cfg.intervals), options)

@@ -197,7 +197,8 @@ class Denoiser:
                 out = run.shallow(inputs, c_noise, cond, scales[factors], trunk)
             skip, gain = wrapper.skip(sigma), wrapper.out(sigma)
             noisy = x if len(out) == len(x) else torch.cat([x, x])
-            return self._guided(skip * noisy + gain * out[:, : x.shape[1]].to(x.dtype))  # a learned sigma is left out
+            seen = out[:, : x.shape[1]].contiguous().to(x.dtype) * gain  # a learned sigma is left out
+            return self._guided(seen.add_(noisy if skip == 1 else skip * noisy))
 
         return denoise
 

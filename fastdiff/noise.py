@@ -23,16 +23,18 @@ _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 
 def philox4x32(counter: Sequence[Tensor], key: tuple[int, int], rounds: int = 10) -> list[Tensor]:
-    """Four int64 tensors of 32-bit words -> four tensors of 32 random bits. Known answers: Random123's kat_vectors."""
-    a, b, c, d = (word.clone() for word in counter)
+    """Four int64 tensors of 32-bit words -> four tensors of 32 random bits, of the shape they broadcast to.
+
+    Known answers: Random123's kat_vectors.
+    """
+    a, b, c, d = counter[0].clone(), counter[1], counter[2].clone(), counter[3]
     k0, k1 = key
     for _ in range(rounds):  # in place: nothing else around a network call costs as much
         p, q = a.mul_(_MULTIPLIERS[0]), c.mul_(_MULTIPLIERS[1])  # wraps around in int64; the bits are those of uint64
-        b.bitwise_xor_(k0).bitwise_xor_(q >> 32).bitwise_and_(_WORD)
-        d.bitwise_xor_(k1).bitwise_xor_(p >> 32).bitwise_and_(_WORD)
-        a, b, c, d = b, q, d, p  # q and p keep what is above their word: the next mask takes it away
+        a, b = ((q >> 32) ^ b).bitwise_xor_(k0).bitwise_and_(_WORD), q
+        c, d = ((p >> 32) ^ d).bitwise_xor_(k1).bitwise_and_(_WORD), p
         k0, k1 = (k0 + _KEY_STEPS[0]) & _WORD, (k1 + _KEY_STEPS[1]) & _WORD
-    return [a, b.bitwise_and_(_WORD), c, d.bitwise_and_(_WORD)]
+    return [a, b & _WORD, c, d & _WORD]  # q and p keep what is above their word until a mask takes it away
 
 
 def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int, ...]) -> Tensor:
@@ -41,10 +43,8 @@ def normals(seed: int, stream: int, indices: Tensor, step: int, shape: tuple[int
     for side in shape:
         size *= side
     quads = -(-size // 4)
-    pixel = torch.arange(quads, device=indices.device).expand(len(indices), quads)
-    image = indices[:, None].expand(len(indices), quads)
-    at = torch.full_like(pixel, step)
-    words = philox4x32([pixel, image & _WORD, image >> 32, at], (seed & _WORD, stream))
+    pixel, image = torch.arange(quads, device=indices.device)[None], indices[:, None]
+    words = philox4x32([pixel, image & _WORD, image >> 32, torch.full_like(pixel[:, :1], step)], (seed & _WORD, stream))
     # (0, 1]: never log(0); the pairs (0, 1) and (2, 3) make two normals each
     u = [word.double().add_(1).mul_(2.0**-32) for word in words]
     values = torch.empty(len(indices), quads, 4, dtype=torch.float32, device=indices.device)

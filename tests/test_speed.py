@@ -80,7 +80,7 @@ def run(tmp_path, *words: str) -> subprocess.CompletedProcess:
 
 def test_a_tiny_run_writes_tables_conditions_and_the_figure(tmp_path):
     own = ["sampler.steps=2", "budget.n=20", "device.batch=2", "intervals=[2]"]
-    done = run(tmp_path, "parts=[caching,own]", *own)
+    done = run(tmp_path, "parts=[operators,caching,own]", *own)
     assert done.returncode == 0, done.stderr
     out = tmp_path / "speed"
     targets = pd.read_csv(out / "targets.csv")
@@ -90,6 +90,9 @@ def test_a_tiny_run_writes_tables_conditions_and_the_figure(tmp_path):
     rungs = pd.read_csv(out / "rungs.csv")
     assert rungs["share_of_time"].sum() == pytest.approx(1, abs=1e-3)
     assert rungs["share_of_macs"].sum() == pytest.approx(1, abs=1e-3)
+    *operators, floor = pd.read_csv(out / "operators.csv").itertuples()
+    assert sum(each.share_of_time for each in operators) == pytest.approx(1, abs=1e-3)
+    assert any("convolution" in each.operator for each in operators) and 0 < floor.share_of_time < 1
     arms = pd.read_csv(out / "arms.csv")
     assert {"part", "arm", "median_ms", "p90_ms", "speedup", "first_call_s", "settled"} <= set(arms)
     conditions = json.loads((out / "conditions.json").read_text())
@@ -137,4 +140,4 @@ def test_the_best_batch_is_searched_by_doubling_and_memory_that_ends_is_no_failu
 
 def test_an_unknown_part_gives_the_menu(tmp_path):
     done = run(tmp_path, "parts=[nosuch]")
-    assert done.returncode == 2 and "part 'nosuch' is not one of: pipelines, caching, package" in done.stderr
+    assert done.returncode == 2 and "part 'nosuch' is not one of: pipelines, operators, caching, package" in done.stderr

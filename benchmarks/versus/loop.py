@@ -32,7 +32,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
     x = torch.randn(batch, *SHAPE, dtype=DTYPES[how[0]], device=timed.device)
     arms = {}
     unet, forward = timed.ours(how[0]), timed.official(x.dtype).forward  # contiguous, where both run the same modules
-    longer = {name: 8 * options[name] for name in ("repeats", "seconds")}  # short calls, and a fraction of a per cent
+    longer = {name: 4 * options[name] for name in ("repeats", "seconds")}  # short calls, and a fraction of a per cent
     for word, goal in (("eager", 1.01), ("compiled", 1.003)):
         walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options | longer)
         arms |= walks

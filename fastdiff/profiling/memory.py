@@ -1,14 +1,13 @@
 """Bytes: the peak of what really ran, and what a cached trunk holds by the network's shapes."""
 
-import ctypes
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from ..heap import hand_back
 from .macs import on_meta
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -37,8 +36,7 @@ def _reset() -> bool:
 
     Freed memory that the C library kept is handed back first: work that found it there would seem to need none.
     """
-    with suppress(AttributeError, OSError, TypeError):  # other C libraries have no such call
-        ctypes.CDLL(None).malloc_trim(0)
+    hand_back()
     try:
         CLEAR_REFS.write_text("5")
     except OSError:

@@ -116,10 +116,10 @@ class DDIM:
             x0 = raw if self.clip == "none" else raw.clamp(*denoiser.value_range)
             if s == 0:
                 return x0
-            eps = (x - (x0 if self.clip == "x0_and_eps" else raw)) / t
-            x = x0 + keep * eps
+            eps = (x - (x0 if self.clip == "x0_and_eps" else raw)).div_(t)
+            x = eps.mul_(keep).add_(x0)
             if var > 0:
-                x = x + math.sqrt(var) * noise(i + 1).to(x.dtype)
+                x.add_(noise(i + 1).to(x.dtype) * math.sqrt(var))
 
 
 _CLIPPED_DDPM = {"eta": 1.0, "clip": "x0_and_eps", "sigma2_clip": 1.0}

@@ -1,6 +1,9 @@
 """Graphs are made twice a network and never again, whatever is swept, and compute what the eager walk computes."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -63,6 +66,27 @@ def test_branches_do_not_share_a_limit_of_recompilations(random_unet, make_card,
             runner = Runner(random_unet, branch, "default")
             Denoiser(random_unet, make_card(classes=0), deepcache=DeepCache(2, branch), runner=runner).prepare(batch)
             assert runner.graphs == 2
+
+
+@pytest.mark.slow
+def test_graphs_made_once_serve_later_processes_from_the_disk(tmp_path):
+    script = """
+import torch
+from torch._dynamo.utils import counters
+from fastdiff.unets import Runner, build
+
+torch.manual_seed(0)
+unet = build("native", dict(size=8, in_channels=1, channels=8, multipliers=(1, 2), blocks=1, attention=(), classes=0))
+run = Runner(unet.eval().requires_grad_(False), 1, "default")
+with torch.inference_mode():
+    x, c_noise, scales = torch.zeros(2, 1, 8, 8), torch.ones(2), torch.ones(unet.rungs)
+    run.shallow(x, c_noise, None, scales, run.full(x, c_noise, None, scales)[1])
+print(run.graphs, *(counters["inductor"][f"fxgraph_cache_{word}"] for word in ("miss", "hit")))
+"""
+    where = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    run = [sys.executable, "-c", script]
+    first, later = (subprocess.run(run, env=where, capture_output=True, text=True, check=True).stdout for _ in range(2))
+    assert first.split() == ["2", "2", "0"] and later.split() == ["2", "0", "2"]
 
 
 def test_a_short_batch_of_graphs_has_the_images_that_it_would_have_alone(random_unet, make_card, traced):
