@@ -7,7 +7,8 @@
 Arms take turns (ABBA), so that a machine that drifts slows all of them; ratios are paired round by round, medians with
 95 % intervals. Written into `out` after every part, in place of what an earlier run of it wrote: targets.csv (target,
 ours, theirs, ratio, goal, met), arms.csv, overheads.csv, operators.csv (where a call's time goes, and its floor),
-caching.csv, rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a GPU come from the reader's GPU: device=cuda.
+caching.csv, rungs.csv, quality.csv (what each faster way to compute costs), conditions.json and a figure. Figures for a
+GPU come from the reader's GPU: device=cuda.
 """
 
 import dataclasses

@@ -144,8 +144,8 @@ def test_one_core_is_one_core():
 @LINUX
 @pytest.mark.parametrize("kept", [False, True])
 def test_the_peak_is_what_work_held_at_once_also_when_memory_was_used_before(kept):
-    """In a process of its own: on a heap that other tests have left in pieces, huge pages make the rise larger than what
-    was asked for."""
+    """In a process of its own: on a heap that other tests have left in pieces, huge pages make the rise larger than
+    what was asked for."""
     script = """
 import sys
 import torch
