@@ -2,6 +2,8 @@
 #   make bench ARGS="budget.n=2000 tracker=none"
 PYTHON ?= python3
 PY := .venv/bin/python
+# Two processes of one thread each: two threads wait for one another longer than small networks compute.
+TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 LEDGER := $(filter ledger=%,$(ARGS))
 GRIDS := $(basename $(notdir $(wildcard conf/grid/*.yaml)))
 
@@ -84,10 +86,10 @@ format: setup ## Mend style and formatting
 	$(PY) -m ruff format .
 
 test: setup ## All tests but the slow ones; under 10 minutes
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(TESTS) -m "not slow" $(ARGS)
 
 test-slow: setup ## The slow tests
-	$(PY) -m pytest -m slow $(ARGS)
+	$(TESTS) -m slow $(ARGS)
 
 clean: ## Delete what can be made again: environment, caches, report, offline W&B runs (not results/runs)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis results/report wandb
