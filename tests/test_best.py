@@ -73,7 +73,7 @@ def test_where_no_interval_is_known_nothing_is_told_apart():
 
 
 def test_equal_calls_are_compared_only_where_there_is_more_than_one_cell():
-    frame = frame_of(BASELINE, BETTER, TWICE).assign(nfe=[25, 25, 12])
+    frame = frame_of(BASELINE, CACHED, TWICE).assign(nfe=[25, 25, 12])
     picks = by_nfe(frame, FID, known)
     assert picks.keys() == {25} and picks[25].cell["key"] == "a"
     page = calls_table(picks, FID, dict.fromkeys(frame["key"], "typed"))
