@@ -136,7 +136,7 @@ def test_filters_work_on_the_plot_and_on_the_tables_and_can_be_taken_back(made, 
     assert visible_rows(page) == [key for key in before if key in set(left["key"])]
     assert page.get_by_text(f"{len(left) + 1} of {len(frame) + 1} cells are shown").is_visible()  # one is not drawn
     page.get_by_role("button", name="show all").click()
-    page.wait_for_function("document.querySelectorAll('tr[data-cell][hidden]').length === 0")
+    playwright.expect(page.locator("tr[data-cell][hidden]")).to_have_count(0)
     assert visible_rows(page) == before and len(keys_of(page)) == len(frame)
 
 
@@ -198,7 +198,7 @@ def test_a_command_can_be_copied(open_page):
     row = page.locator("table.cells tbody tr").first
     button = row.get_by_role("button", name="copy command of")
     button.click()
-    page.wait_for_function("document.querySelector('td .copy').textContent === 'copied'")
+    playwright.expect(row.locator(".copy")).to_have_text("copied")
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == row.locator("code.command").text_content() and copied.startswith("python benchmarks/run.py")
 
