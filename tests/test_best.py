@@ -9,7 +9,7 @@ import pytest
 from test_reports import BASELINE, CACHED, FID, frame_of, headline, settings, write_cell
 
 from fastdiff.records import Ledger
-from fastdiff.reports import cells, clock
+from fastdiff.reports import cells, clock, figures
 from fastdiff.reports.best import at_least, by_nfe
 from fastdiff.reports.cards import calls_table, cards
 from fastdiff.reports.tables import table
@@ -111,6 +111,7 @@ def test_a_speed_that_no_mac_promised_is_marked_and_the_reader_is_told(tmp_path)
     orders = [float(each) for each in re.findall(r'data-order="([\d.]+)"', page)]
     assert orders == pytest.approx(np.minimum(frame["speedup"], frame["promised"]), rel=1e-5)
     assert "not to be trusted for 1 cell<" in clock.warning(frame)
+    assert list(figures.front(frame, "fid[mnist-classifier,n=1000]")["key"]) == [keys[2]]  # equal, and believed faster
     assert clock.warning(frame.iloc[[0, 2]]) == ""
 
 

@@ -9,7 +9,7 @@ from ..metrics.direction import sign
 from ..statistics import Estimate
 from . import clock
 from .figures import front
-from .html import command, ends, number, signed
+from .html import command, details, ends, number, signed
 from .rivals import as_fast, loss, tally
 from .rows import cached, plain
 from .words import describe, rho
@@ -62,7 +62,8 @@ def answer(
     lede += f" {sentence(best, column)}. The baseline is {sentence(base, column)}; the paired difference is"
     lede += f" {signed(change)}.{risk}"
     typed = f'<span class="typed">{command(commands[best["key"]])}</span>'
-    return _paragraphs(lede, typed, _doubt(best, base), f"{fewer} {tally(frame)}", f"{_RULE} {last}")
+    chosen = details("How this cell was chosen", f"<p>{_RULE}</p>")
+    return _paragraphs(lede, typed, _doubt(best, base), f"{fewer} {tally(frame)} {last}") + chosen
 
 
 _RULE = (

@@ -4,6 +4,7 @@ from html import escape
 
 import pandas as pd
 
+from ..metrics.direction import words
 from . import clock
 from .best import BOUNDS, Pick
 from .html import DASH, RANGE, cell, coloured, command, details, ends, number, signed, table
@@ -47,11 +48,11 @@ def _card(pick: Pick, column: str, base: pd.Series, commands: dict[str, str]) ->
     if clock.far(measured, promised):
         clocked = f"<mark>{clocked} ?</mark> (the clock is not to be trusted here)"
     facts = [
-        (column.partition("[")[0], ends(line, column, abs(line[column]))),
+        (f"quality ({words(column)})", f"{column.partition('[')[0]} {ends(line, column, abs(line[column]))}"),
         ("against the baseline", _against(pick, base, "the baseline")),
         ("against the best plain sampler within the bound", _fewer(pick)),
         ("speed", f"{line['images_per_s']:.1f} images/s: {clocked} measured, {promised:.2f}x promised by MACs"),
-        ("as good", _alike(pick)),
+        ("others as good", _alike(pick)),
     ]
     listed = "".join(f"<dt>{name}</dt><dd>{said}</dd>" for name, said in facts)
     return f"<p><strong>{_link(line)}</strong></p><dl>{listed}</dl>{command(commands[line['key']])}"

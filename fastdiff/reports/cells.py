@@ -31,7 +31,7 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
             seen.add(key)
             orders = {"speedup": clock.sure(line["speedup"], line["promised"])}
             rows.append(f'<tr{name} data-cell="{key}">{_row(shown, columns, right, orders)}</tr>')
-        parts.append(table(f"{grid}: {notes[grid]}", columns, right, rows, "cells") + _download(grid, cells))
+        parts.append(table(f"{grid}: {notes[grid]}", columns, right, rows, "cells keyed") + _download(grid, cells))
     return "".join(parts)
 
 

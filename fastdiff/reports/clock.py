@@ -24,6 +24,11 @@ def far(measured, promised):
     return (ratio > FAR) | (ratio < 1 / FAR)
 
 
+def too_fast(frame: pd.DataFrame):
+    """Rows whose clock claims far more than their MACs promise: no front and no headline may rest on them."""
+    return far(frame["speedup"], frame["promised"]) & (np.asarray(frame["speedup"] > frame["promised"]))
+
+
 def gains(cells, base: pd.Series) -> tuple:
     """Speed-up of every row, or of one row, over another: as measured (images_per_s), and as the MACs promise."""
     return cells["images_per_s"] / base["images_per_s"], base["macs"] / cells["macs"]

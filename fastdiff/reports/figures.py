@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ..metrics.direction import sign, words
 from ..tracking import contact_sheet
+from . import clock
 from .labels import annotate
 from .rows import cached, plain
 from .words import rho
@@ -54,9 +55,14 @@ def render(figure: Figure, suffix: str) -> bytes:
 
 
 def front(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Cells that no other cell beats in both images_per_s and the column, slowest first."""
+    """Cells that no other cell beats in both images_per_s and the column, slowest first; not those too fast to believe.
+
+    frame: with speedup and promised, where a clock may be doubted (`clock.too_fast`).
+    """
     order = {"by": ["images_per_s", column], "ascending": [False, sign(column) > 0]}
     fastest = frame.dropna(subset=[column, "images_per_s"]).sort_values(**order)
+    if "speedup" in fastest:
+        fastest = fastest[~clock.too_fast(fastest)]
     lost = sign(column) * fastest[column]
     return fastest[lost < lost.cummin().shift(fill_value=np.inf)][::-1]
 

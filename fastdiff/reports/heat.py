@@ -4,6 +4,7 @@ import math
 from html import escape
 
 from ..metrics.direction import sign
+from . import clock
 from .effects import Effect, Effects
 from .html import DASH, cell, coloured, number, signed, table
 
@@ -18,6 +19,8 @@ def main_table(effects: Effects) -> str:
     right, rows = {columns[3], "settings", "smallest to largest", "MACs", "images_per_s"}, []
     for (knob, base, value), effect in effects.main.items():
         factors = [DASH if math.isnan(each) else f"x {each:.2f}" for each in (effect.cost, effect.speed)]
+        if clock.far(effect.speed, 1 / effect.cost):
+            factors[1] = f"<mark>{factors[1]} ?</mark>"
         size = max(abs(effect.low), abs(effect.high))
         shown = [NAMES.get(knob, knob), escape(str(base)), escape(str(value)), signed(effect.found)]
         shown += [coloured(effect.word, effect.word or DASH), str(effect.settings)]

@@ -21,7 +21,7 @@
     add("legend", { textContent: label }, set);
     for (const value of found) {
       const chip = add("label", { className: "chip" }, set);
-      const box = add("input", { type: "checkbox", checked: true, name, value }, chip);
+      const box = add("input", { type: "checkbox", defaultChecked: true, name, value }, chip);
       chip.append(value);
       boxes.push([box, values]);
     }
@@ -83,12 +83,13 @@
   for (const code of document.querySelectorAll("code.command")) {
     const row = code.closest("tr[data-cell]");
     const cell = row && facts.cells.find((each) => each.key === row.dataset.cell);
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: "copy command" });
+    const label = code.closest("td") ? "copy" : "copy command";
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "copy", textContent: label });
     if (cell) button.setAttribute("aria-label", `copy command of ${cell.name}`);
     button.addEventListener("click", async () => {
       await copy(code.textContent);
       button.textContent = "copied";
-      setTimeout(() => { button.textContent = "copy command"; }, 1500);
+      setTimeout(() => { button.textContent = label; }, 1500);
     });
     (code.closest("td details") ?? code).after(button);
   }
