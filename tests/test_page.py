@@ -70,7 +70,7 @@ def test_the_page_answers_a_newcomers_questions_in_their_order(made):
              "What the numbers are", "Environment"]  # fmt: skip
     assert [heading for heading in headings if heading in asked] == asked
     links = re.findall(r'<a href="#([^"]+)">', made[1][made[1].index("<nav") : made[1].index("</nav>")])
-    assert len(links) == 4 and all(f'<h2 id="{link}">' in made[1] for link in links)
+    assert len(links) == 4 and all(f' id="{link}"' in made[1] for link in links)
 
 
 def test_the_pages_csv_is_the_file_beside_it(made):

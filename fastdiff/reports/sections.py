@@ -8,7 +8,7 @@ import pandas as pd
 from ..records import Ledger
 from . import answer, clock, figures, meanings, samples
 from .best import BOUNDS, at_least, by_nfe
-from .cards import calls_table, cards
+from .cards import SURE, calls_table, cards
 from .cells import cells_tables, measures_tables
 from .effects import Effects
 from .heat import legend, main_table, pair_tables
@@ -17,13 +17,23 @@ from .interactive import facts
 from .rivals import compare
 from .rows import image_columns, more_columns
 
-_QUESTIONS = {
-    "Which setting for 2x speed": "Which setting is best at 2, 3 and 4 times the speed",
-    "What do the samples look like": "The same noise in different cells",
-    "How sure is it": "What the numbers are",
-    "How do I reproduce it": "All cells",
+BEST, SAMPLES, CELLS = (
+    "Which setting is best at 2, 3 and 4 times the speed",
+    "The same noise in different cells",
+    "All cells",
+)
+QUESTIONS = {
+    "Which setting for 2x speed": anchor(BEST),
+    "How sure is it": SURE,
+    "What do the samples look like": anchor(SAMPLES),
+    "How do I reproduce it": anchor(CELLS),
 }
 _WITHOUT = "Where scripts may not run the page shows a still figure and the same tables, without filters or sorting."
+_HINT = (
+    "<p>A row's key opens the command that makes it. Type it in the repository, in its environment"
+    " (<code>source .venv/bin/activate</code>); what has been measured is not measured again, unless"
+    " <code>force=true</code> is added.</p>"
+)
 
 
 @dataclass
@@ -64,12 +74,11 @@ class Story:
 
 def sections(story: Story, pareto: bytes) -> list[tuple[str, str]]:
     """(heading, html) of the page. pareto: the still figure as SVG."""
-    found = [("", _opening(story)), (_QUESTIONS["Which setting for 2x speed"], _best(story))]
+    found = [("", _opening(story)), (BEST, _best(story))]
     if arms := story.arms():
-        found += [(_QUESTIONS["What do the samples look like"], samples.grid(arms))]
+        found += [(SAMPLES, samples.grid(arms))]
     found += [("Quality against speed", _pareto(story, pareto))]
-    hint = "<p>A key opens the command that makes its row.</p>" + clock.warning(story.every)
-    found += [("All cells", hint + cells_tables(story.tables, story.notes, story.commands))]
+    found += [(CELLS, _HINT + clock.warning(story.every) + cells_tables(story.tables, story.notes, story.commands))]
     effects = Effects(story.ledger, story.alike, story.column)
     if effects.main:
         found += [("What each knob does", legend(effects) + main_table(effects) + pair_tables(effects))]
@@ -96,7 +105,7 @@ def drawn(story: Story) -> dict:
 
 
 def _opening(story: Story) -> str:
-    links = "".join(f'<a href="#{anchor(heading)}">{question}?</a>' for question, heading in _QUESTIONS.items())
+    links = "".join(f'<a href="#{place}">{question}?</a>' for question, place in QUESTIONS.items())
     said = answer.answer(story.alike, story.column, story.base, story.compare, story.commands)
     return f'<nav aria-label="questions">{links}</nav>{said}{clock.warning(story.alike)}'
 
