@@ -35,11 +35,11 @@ def cards(picks: dict[int, dict[str, Pick]], column: str, base: pd.Series, comma
 
 SURE = "how-sure"  # where the page says how far these cards may be trusted
 _NOTE = (
-    "<strong>How sure is it.</strong> Best: by the value of all cells measured within the bound, plain ones included; no"
-    " speed-up is believed beyond what the MACs promise. Differences are paired by noise with 95 % intervals, the words"
-    " are Holm's over all comparisons of the three cards. The best of many is chosen by the very images it is judged by,"
-    " so that its value is rather too good; <code>make tune</code> chooses on one half and confirms on the other."
-    ' What each number is: <a href="#what-the-numbers-are">what the numbers are</a>.'
+    "<strong>How sure is it.</strong> Best: by the value of all cells measured within the bound, plain ones included;"
+    " no speed-up is believed beyond what the MACs promise. Differences are paired by noise with 95 % intervals, the"
+    " words are Holm's over all comparisons of the three cards. The best of many is chosen by the very images it is"
+    " judged by, so that its value is rather too good; <code>make tune</code> chooses on one half and confirms on the"
+    ' other. What each number is: <a href="#what-the-numbers-are">what the numbers are</a>.'
 )
 
 
