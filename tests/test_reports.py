@@ -279,7 +279,7 @@ FASTER_BUT_WORSE = ("c", "ddpm", 25, 5, 14.0, 40.0, "worse")
 
 def test_the_headline_is_the_fastest_cell_that_loses_nothing():
     said = headline(frame_of(BASELINE, CACHED, FASTER_BUT_WORSE))
-    assert said.startswith("1.50 times the speed of the baseline at quality not told apart from it:")
+    assert said.startswith("1.50 times the speed of the baseline, at quality not told apart from it:")
     assert "ddpm, 25 steps, interval 2 at branch 2: fid 10.50 at 30.0 images per second" in said
     assert headline(frame_of(BASELINE, FASTER_BUT_WORSE)).startswith("Nothing measured here is faster")
 
