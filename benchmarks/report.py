@@ -5,7 +5,6 @@
 It writes index.html, <grid>.csv for each grid, pareto.png, pareto.svg and samples.png into `out`.
 """
 
-import functools
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -61,48 +60,24 @@ def grids(ledger, names: list[str] | None) -> dict[str, list[str]]:
 
 def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     """File name -> content: the page and its pictures."""
-    from fastdiff.reports import answer, figures, html
-    from fastdiff.reports.rivals import compare
-    from fastdiff.reports.rows import image_columns, more_columns, same
+    from fastdiff.reports import figures, html
+    from fastdiff.reports.rows import image_columns, same
+    from fastdiff.reports.sections import Story, drawn, sections
 
     base = baseline(tables)
     column = next(name for name in image_columns(every) if base[name] == base[name])
     alike = every[same(every, base, list(HELD))].dropna(subset=[column, "images_per_s"])
     records = [ledger.read("quality", key) for key in every["key"]]
     failed = [record for keys in chosen.values() for key in keys if (record := ledger.read("failed", key))]
-    typed = commands([*records, *failed])
     notes = {name: f"{len(frame)} of {len(chosen[name])} cells" for name, frame in tables.items()}
-    others = f" The other {len(every) - len(alike)}, of another protocol or machine, are in the table only."
-    names = {line["key"]: answer.sentence(line, column) for _, line in alike.iterrows()}
+    story = Story(ledger, tables, every, alike, base, commands([*records, *failed]), notes, failed)
 
-    drawn = figures.pareto(alike, column, base["key"])
-    files_ = {f"pareto.{suffix}": figures.render(drawn, suffix) for suffix in ("svg", "png")}
-    caption = f"{len(alike)} cells. Point at a mark for its name; click it for its row."
-    caption += others if len(alike) < len(every) else ""
-    alt = f"{column} against images_per_s"
-    sections = [("", answer.answer(alike, column, base, functools.partial(compare, ledger, column)))]
-    sections += [("What the numbers are", answer.meaning(every, base))]
-    sections += [("Quality against speed", html.svg_figure(files_["pareto.svg"], "pareto", alt, caption, names))]
-    hint = "<p>A key opens the command that makes its row.</p>"
-    sections += [("All cells", hint + html.cells_tables(tables, notes, typed))]
-    more = html.measures_tables(tables, {name: more_columns(frame) for name, frame in tables.items()})
-    if more:
-        sections += [("More measures of the same images", answer.measures() + more)]
-    if (drawn := figures.knobs(alike, column)) is not None:
-        caption = "Interval 1 is the uncached network. Of several branches, schedules or protections the most frequent"
-        caption += " are shown. Whiskers are 95 % intervals."
-        svg = html.svg_figure(figures.render(drawn, "svg"), "knobs", f"{column} against interval", caption)
-        sections += [("Quality against the knobs", svg)]
-    if rows := pictures(ledger, alike, base):
-        files_["samples.png"] = figures.render(figures.samples(rows), "png")
-        caption = "The images of a column start from the same noise, and have the same label where there are labels."
-        alt = "First images of " + "; ".join(label.replace("\n", ": ") for label, _ in rows)
-        sections += [("The same noise in different cells", html.png_figure(files_["samples.png"], alt, caption))]
-    sections += [("Environment", answer.environment(records))]
-    if failed:
-        lines = [[record["key"], record["reason"], typed[record["key"]]] for record in failed]
-        sections += [("Failed cells", html.text_table(["key", "reason", "command"], lines, "failed cells"))]
-    page = html.page(f"fastdiff: what faster sampling costs, on {base['model']}", *sections)
+    figure = figures.pareto(alike, column, base["key"])
+    files_ = {f"pareto.{suffix}": figures.render(figure, suffix) for suffix in ("svg", "png")}
+    if arms := story.arms():
+        files_["samples.png"] = figures.render(figures.samples([arm[:2] for arm in arms]), "png")
+    title = f"fastdiff: what faster sampling costs, on {base['model']}"
+    page = html.page(title, *sections(story, files_["pareto.svg"]), data=drawn(story))
     return files_ | {"index.html": page.encode()}
 
 
@@ -123,29 +98,6 @@ def baseline(tables: dict):
         if len(rivals):
             return rivals.loc[rivals["steps"].idxmax()]
     return tables[0].iloc[0]
-
-
-def pictures(ledger, frame, base) -> list[tuple]:
-    """Label and images of the baseline, each method alone, and all at once, at the baseline's steps and eta."""
-    from fastdiff.cell import key
-    from fastdiff.reports.rows import cached, plain, same
-    from fastdiff.reports.words import describe
-
-    near = frame[same(frame, base, ["steps", "eta"]) & (frame["rho_top"] == 1)]
-    tuned, hit, analytic = near["rho_bottom"] != 1, cached(near), near["variance"] == "analytic"
-    extremes = near["interval"].isin([near.loc[hit, "interval"].min(), near.loc[hit, "interval"].max()])
-    lowest = near["rho_bottom"] == near["rho_bottom"].min()
-    picks = [("baseline", near[plain(near) & (near["key"] == base["key"])])]
-    picks += [("Skip-Tuning alone", near[tuned & lowest & ~hit & ~analytic])]
-    picks += [("DeepCache alone", near[~tuned & hit & extremes & ~analytic])]
-    picks += [("Analytic-DPM alone", near[~tuned & ~hit & analytic])]
-    picks += [("all three", near[tuned & lowest & hit & extremes & analytic])]
-    rows = []
-    for name, cells in picks:
-        for _, line in cells.iterrows():
-            pixels = ledger.samples(key(ledger.read("quality", line["key"])["identity"]["generation"]))
-            rows += [] if pixels is None else [(f"{name}\n{describe(line)}", pixels)]
-    return rows
 
 
 if __name__ == "__main__":

@@ -18,8 +18,7 @@ from fastdiff.cell import canonical, key
 from fastdiff.knobs import build
 from fastdiff.plans import DeepCache, SkipTuning
 from fastdiff.records import Ledger
-from fastdiff.reports import answer, figures, rivals, tables
-from fastdiff.reports import html as pages
+from fastdiff.reports import answer, cells, figures, rivals, tables
 from fastdiff.reports.images import compare_with_plain
 from fastdiff.reports.rows import LATER, cached, plain, row
 from fastdiff.reports.tables import KNOBS, table
@@ -109,8 +108,8 @@ def fill(root, pixels: np.ndarray | None = None) -> Ledger:
     pixels = draw.integers(0, 256, (64, 1, 28, 28), dtype=np.uint8) if pixels is None else pixels
     default = product(("ddpm", "analytic_ddpm"), (10, 25), (1, 2, 5), (1.0, 0.8))
     grids = {"default": list(default), "steps": list(product(PLAIN, (5, 8, 15), (1,), (1.0,)))}
-    for grid, cells in grids.items():
-        keys = [write_cell(ledger, settings(*cell), draw, pixels) for cell in cells]
+    for grid, arms in grids.items():
+        keys = [write_cell(ledger, settings(*arm), draw, pixels) for arm in arms]
         ledger.write("grids", grid, {"grid": grid, "keys": keys})
     return ledger
 
@@ -210,8 +209,8 @@ def test_the_page_names_every_cell_and_every_failure(made):
 
 def test_the_page_has_a_table_of_further_measures_and_says_what_they_are(made):
     page = (made[1] / "index.html").read_text()
-    part = page[page.index("<h2>More measures") : page.index("<h2>Quality against the knobs")]
-    assert part.count("<table>") == 3 and "psnr<wbr>[plain,<wbr>n=64]" in part and "<code>recall</code>" in part
+    part = page[page.index(">More measures of") : page.index(">What the numbers are</h2>")]
+    assert part.count("<table") == 3 and "psnr<wbr>[plain,<wbr>n=64]" in part and "<code>recall</code>" in part
     heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', part[part.index("default: more") :])
     assert any(head.startswith("is<wbr>[") for head in heads) and not any(head.startswith("fid") for head in heads)
 
@@ -253,7 +252,7 @@ def test_a_rows_command_brings_back_its_settings(made):
             assert {name: conf[name] for name in every} == record["settings"], words
 
 
-def cells(*rows: tuple) -> pd.DataFrame:
+def frame_of(*rows: tuple) -> pd.DataFrame:
     """(key, sampler, steps, interval, fid, images_per_s, verdict) -> what the headline reads of a table."""
     frame = pd.DataFrame(rows, columns=["key", "sampler", "steps", "interval", FID, "images_per_s", "verdict"])
     cost = frame["steps"] / frame["interval"]  # what is cached costs less
@@ -269,7 +268,8 @@ def headline(frame: pd.DataFrame) -> str:
         change = one[FID] - other[FID]
         return Estimate(change, 0.5, change - 1, change + 1)
 
-    return re.sub("<[^>]*>", "", answer.answer(frame, FID, frame.iloc[0], compare))
+    said = answer.answer(frame, FID, frame.iloc[0], compare, dict.fromkeys(frame["key"], "typed"))
+    return re.sub("<[^>]*>", "", said)
 
 
 BASELINE = ("a", "ddpm", 25, 1, 10.0, 20.0, "plain")
@@ -278,24 +278,24 @@ FASTER_BUT_WORSE = ("c", "ddpm", 25, 5, 14.0, 40.0, "worse")
 
 
 def test_the_headline_is_the_fastest_cell_that_loses_nothing():
-    said = headline(cells(BASELINE, CACHED, FASTER_BUT_WORSE))
-    assert said.startswith("1.50 times the speed of the baseline, not told apart from it")
+    said = headline(frame_of(BASELINE, CACHED, FASTER_BUT_WORSE))
+    assert said.startswith("1.50 times the speed of the baseline, at quality not told apart from it:")
     assert "ddpm, 25 steps, interval 2 at branch 2: fid 10.50 at 30.0 images per second" in said
-    assert headline(cells(BASELINE, FASTER_BUT_WORSE)).startswith("Nothing measured here is faster")
+    assert headline(frame_of(BASELINE, FASTER_BUT_WORSE)).startswith("Nothing measured here is faster")
 
 
 def test_a_cell_that_is_worse_than_the_baseline_is_no_headline_whatever_its_own_plain_sampler_does():
     fewer = ("d", "ddpm", 5, 2, 15.0, 90.0, "indistinguishable")
-    assert headline(cells(BASELINE, CACHED, fewer)).startswith("1.50 times")
+    assert headline(frame_of(BASELINE, CACHED, fewer)).startswith("1.50 times")
 
 
 def test_a_cell_that_costs_what_the_baseline_costs_is_no_headline_however_fast_the_machine_was_then():
-    drifted = cells(BASELINE, ("t", "ddpm", 25, 1, 9.9, 30.0, "indistinguishable")).assign(rho_bottom=[1.0, 0.8])
+    drifted = frame_of(BASELINE, ("t", "ddpm", 25, 1, 9.9, 30.0, "indistinguishable")).assign(rho_bottom=[1.0, 0.8])
     assert headline(drifted).startswith("Nothing measured here is faster than the baseline without a measured loss.")
 
 
 def test_a_cell_whose_own_interval_shows_a_loss_is_no_headline_though_its_adjusted_verdict_does_not():
-    frame = cells(BASELINE, CACHED).assign(**{"change": [None, 0.5], "change.low": [None, 0.1]})
+    frame = frame_of(BASELINE, CACHED).assign(**{"change": [None, 0.5], "change.low": [None, 0.1]})
     assert headline(frame.assign(**{"change.high": [None, 0.9]})).startswith("Nothing measured here is faster")
     frame["change.low"] = [None, -0.1]
     assert headline(frame.assign(**{"change.high": [None, 1.1]})).startswith("1.50 times")
@@ -308,24 +308,24 @@ def test_a_cell_whose_own_interval_shows_a_loss_is_no_headline_though_its_adjust
 )  # fmt: skip
 def test_the_headline_says_what_fewer_plain_steps_give(fid, words):
     rivals = [("e", "ddim", 15, 1, fid, 31.0, "plain")] if fid else []
-    assert words in headline(cells(BASELINE, CACHED, *rivals))
+    assert words in headline(frame_of(BASELINE, CACHED, *rivals))
 
 
 def test_the_pareto_front_holds_what_no_cell_beats():
-    frame = cells(BASELINE, CACHED, FASTER_BUT_WORSE, ("d", "ddim", 20, 1, 11.0, 25.0, "plain"))
+    frame = frame_of(BASELINE, CACHED, FASTER_BUT_WORSE, ("d", "ddim", 20, 1, 11.0, 25.0, "plain"))
     assert list(figures.front(frame, FID)["key"]) == ["a", "b", "c"]
     assert list(plain(frame)) == [True, False, False, True]
 
 
 def test_a_range_of_more_than_five_fold_is_drawn_on_a_log_axis():
     for worst, scale in ((40.0, "linear"), (60.0, "log")):
-        figure = figures.pareto(cells(BASELINE, ("c", "ddpm", 25, 5, worst, 40.0, "worse")), FID, "a")
+        figure = figures.pareto(frame_of(BASELINE, ("c", "ddpm", 25, 5, worst, 40.0, "worse")), FID, "a")
         assert figure.axes[0].get_yscale() == scale
 
 
 def test_without_a_varied_interval_there_is_no_figure_of_knobs():
-    assert figures.knobs(cells(BASELINE), FID) is None
-    assert len(figures.knobs(cells(BASELINE, CACHED), FID).axes) == 1
+    assert figures.knobs(frame_of(BASELINE), FID) is None
+    assert len(figures.knobs(frame_of(BASELINE, CACHED), FID).axes) == 1
 
 
 def line_of(conf: dict, tmp_path) -> dict:
@@ -375,13 +375,13 @@ def test_a_listed_schedule_is_cached_though_it_has_no_interval(tmp_path):
     assert figures.knobs(frame, FID) is None
     drawn = figures.pareto(frame, FID, keys[0])
     assert "listed full calls" in [entry.get_text() for entry in drawn.legends[0].get_texts()]
-    assert "full" in pages.varying(frame)
+    assert "full" in cells.varying(frame)
 
 
 def test_the_figure_of_knobs_shows_one_way_to_cache():
     """Two values at one place of one line would be joined by a stroke that means nothing."""
     ways = [("u", 2, "uniform"), ("v", 5, "uniform"), ("w", 2, "centred")]
-    frame = cells(BASELINE, *((name, "ddpm", 25, interval, 11.0, 30.0, None) for name, interval, _ in ways))
+    frame = frame_of(BASELINE, *((name, "ddpm", 25, interval, 11.0, 30.0, None) for name, interval, _ in ways))
     frame["schedule"] = [None, *(schedule for *_, schedule in ways)]
     (line,) = [line for line in figures.knobs(frame, FID).axes[0].lines if line.get_label().startswith("_child")]
     assert len(line.get_xdata()) == 3
@@ -456,14 +456,14 @@ def test_what_fewer_steps_gave_stands_in_the_terminal_and_on_the_page(tmp_path):
     said = tables.text(frame)
     assert "against fewer steps" in said and re.search(r"\+4\.00 \[\+3\.\d\d, \+4\.\d\d\] worse than 8 steps", said)
     names = dict.fromkeys(frame["key"], "made")
-    page = pages.cells_tables({"grid": frame}, {"grid": "made"}, names)
+    page = cells.cells_tables({"grid": frame}, {"grid": "made"}, names)
     assert "against_<wbr>rival" in page and '<span class="worse">worse than 8 steps</span>' in page
     assert b"rival" in tables.csv(frame)
 
 
 def test_without_cached_cells_no_table_speaks_of_rivals_or_of_later_knobs(tmp_path):
     frame = judged(tmp_path, *STEPS)
-    page = pages.cells_tables({"grid": frame}, {"grid": "made"}, dict.fromkeys(frame["key"], "made"))
+    page = cells.cells_tables({"grid": frame}, {"grid": "made"}, dict.fromkeys(frame["key"], "made"))
     assert "fewer steps" not in tables.text(frame) and "rival" not in page
     head = tables.csv(frame).decode().splitlines()[0].split(",")
     assert not {*LATER, *rivals.RIVAL} & set(head)
@@ -541,7 +541,7 @@ def test_without_influence_a_rival_is_named_but_nothing_is_called_better_or_wors
 
 def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
     other = ("d", "ddpm", 5, 2, 15.0, 90.0, "worse")
-    frame = cells(BASELINE, CACHED, FASTER_BUT_WORSE, other)
+    frame = frame_of(BASELINE, CACHED, FASTER_BUT_WORSE, other)
     said = "Judged against fewer plain steps at equal time, of 2 cached cells with a rival (the best plain cell"
     counts = "1 better, 1 worse, 0 indistinguishable. For 1 more no plain cell as fast has been measured."
     frame["rival_verdict"] = [None, "better", "worse", rivals.UNMATCHED]
@@ -550,7 +550,7 @@ def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
     assert "1 better, 1 worse, 0 indistinguishable." in headline(frame)
     frame["rival_verdict"] = [None, *[rivals.UNMATCHED] * 3]
     assert "For none of the 3 cached cells has a plain cell as fast been measured." in headline(frame)
-    assert "fewer plain steps at equal time" not in headline(cells(BASELINE))
+    assert "fewer plain steps at equal time" not in headline(frame_of(BASELINE))
 
 
 def test_a_ledger_of_heun_and_of_listed_calls_has_a_report(tmp_path):

@@ -1,17 +1,17 @@
-"""What the report says in words: the headline answer, what the numbers mean, where they come from."""
+"""The headline: what is gained without a measured loss, and whether fewer plain steps give it too."""
 
 import math
 from collections.abc import Callable
-from html import escape
 
 import pandas as pd
 
 from ..metrics.direction import sign
 from ..statistics import Estimate
+from . import clock
 from .figures import front
-from .html import ends, number, text_table
+from .html import command, details, ends, number, signed
 from .rivals import as_fast, loss, tally
-from .rows import cached, plain, quality_columns
+from .rows import cached, plain
 from .words import describe, rho
 
 
@@ -21,44 +21,85 @@ def sentence(line: pd.Series, column: str) -> str:
     return f"{describe(line)}: {column.partition('[')[0]} {ends(line, column, abs(line[column]))} at {speed}"
 
 
-def answer(frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[..., Estimate]) -> str:
+def answer(
+    frame: pd.DataFrame, column: str, base: pd.Series, compare: Callable[..., Estimate], commands: dict[str, str]
+) -> str:
     """The headline: the fastest cell with a method at work that loses nothing, and what fewer plain steps give.
 
     frame: cells that may be compared. base: the baseline's row. compare(row, row) -> difference in column, paired.
+    commands: key -> what to type. Fastest by the smaller of what was measured and what the MACs promise: a clock that
+    stood still once makes no headline.
     """
     if not plain(frame).any():
         return _paragraphs("No plain sampler has been measured, so what is gained is open: <code>make bench</code>.")
-    methods = frame[cached(frame) | (frame.apply(rho, axis=1) != "1") | (frame["variance"] == "analytic")]
-    cheaper = methods[methods["macs"] < base["macs"]]  # what costs the same is faster by chance alone
-    faster = cheaper[cheaper["images_per_s"] > base["images_per_s"]].sort_values("images_per_s", ascending=False)
-    kept = [
+    faster = _faster(frame, base)
+    kept = (
         line
         for _, line in faster.iterrows()
         if line["verdict"] != "worse" and not _lost(line, column) and not loss(compare(line, base), column).low > 0
-    ]
+    )
+    best = next(kept, None)
     low, first = sign(column) > 0, {"by": column, "ascending": sign(column) > 0}
     winners, lowest = front(frame, column), frame.sort_values(**first).iloc[0]
     last = f"{plain(winners).sum()} of the {len(winners)} cells on the Pareto front are plain samplers."
     last += f" The {'lowest' if low else 'highest'} value is that of {sentence(lowest, column)}."
     last += f" All values here are <code>{column}</code>."
-    if not kept:
+    if best is None:
         near = [f" The nearest is {sentence(line, column)}." for _, line in faster.sort_values(**first).iterrows()][:1]
         lede = "<strong>Nothing measured here is faster than the baseline without a measured loss.</strong>"
         lede += "".join(near)
         return _paragraphs(f"{lede} The baseline is {sentence(base, column)}.", tally(frame), last)
-    best = kept[0]
-    gain, change = best["images_per_s"] / base["images_per_s"], compare(best, base)
-    end = change.high if low else change.low
-    worst = f"not told apart from it in {base['n']:,} images; the loss may be as large as {number(end, 1, '+')}"
-    said = "at better quality" if loss(change, column).high < 0 else worst
-    lede = f"<strong>{gain:.2f} times the speed of the baseline, {said}</strong>: {sentence(best, column)}."
-    lede += f" The baseline is {sentence(base, column)}; the paired difference is {_signed(change)}."
-    rule = "It is the fastest cell with a method at work whose interval against the plain sampler at its own steps, and"
-    rule += " against the baseline, reaches 0 or gain. These intervals are not adjusted for the number of cells, as the"
-    rule += " verdicts of the table are: to claim that nothing is lost is not made safer by wider ones."
     rivals = frame[plain(frame) & as_fast(frame, best)].sort_values(**first)
-    fewer = f"{_rivals(rivals, best, column, compare)} {tally(frame)}"
-    return _paragraphs(lede, fewer, f"{rule} {last}")
+    short, fewer = _rivals(rivals, best, column, compare)
+    change = compare(best, base)
+    risk = _risk(best, base, column, change)
+    quality = "at quality not told apart from it" if risk else "at better quality"
+    lede = f"<strong>{best['gain']:.2f} times the speed of the baseline, {quality}{short}</strong>:"
+    lede += f" {sentence(best, column)}. The baseline is {sentence(base, column)}; the paired difference is"
+    lede += f" {signed(change)}.{risk}"
+    typed = f'<span class="typed">{command(commands[best["key"]])}</span>'
+    chosen = details("How this cell was chosen", f"<p>{_RULE}</p>")
+    return _paragraphs(lede, typed, _doubt(best, base), f"{fewer} {tally(frame)} {last}") + chosen
+
+
+def _faster(frame: pd.DataFrame, base: pd.Series) -> pd.DataFrame:
+    """Cells with a method at work that are cheaper and faster than the baseline, the largest believed gain first.
+
+    gain: the smaller of measured and promised. far: whether the two are far apart.
+    """
+    methods = frame[cached(frame) | (frame.apply(rho, axis=1) != "1") | (frame["variance"] == "analytic")]
+    cheaper = methods[methods["macs"] < base["macs"]]  # what costs the same is faster by chance alone
+    measured, promised = clock.gains(cheaper, base)
+    cheaper = cheaper.assign(gain=clock.sure(measured, promised), far=clock.far(measured, promised))
+    return cheaper[cheaper["images_per_s"] > base["images_per_s"]].sort_values("gain", ascending=False)
+
+
+_RULE = (
+    "It is the fastest cell with a method at work whose interval against the plain sampler at its own steps, and"
+    " against the baseline, reaches 0 or gain; its speed-up is the smaller of the measured one and the one its MACs"
+    " promise. These intervals are not adjusted for the number of cells, as the verdicts of the table are: to claim"
+    " that nothing is lost is not made safer by wider ones."
+)
+
+
+def _risk(best: pd.Series, base: pd.Series, column: str, change: Estimate) -> str:
+    """How large a loss cannot be excluded; empty where there is a gain."""
+    if loss(change, column).high < 0:
+        return ""
+    end = number(change.high if sign(column) > 0 else change.low, 1, "+")
+    return f" In {base['n']:,} images no loss was told; it may be as large as {end}."
+
+
+def _doubt(best: pd.Series, base: pd.Series) -> str:
+    """A warning where the clock and the MACs of the headline's cell, or of its own speed-up, tell two stories."""
+    measured, promised = clock.gains(best, base)
+    if not best["far"]:
+        return ""
+    return (
+        f"<mark>The clock is not to be trusted here</mark>: it said {measured:.2f} times, the MACs promise"
+        f" {promised:.2f} times, and the smaller of the two is claimed. One of the two cells was timed while the"
+        " machine was busy or stood still; <code>make speed</code> takes turns."
+    )
 
 
 def _lost(line: pd.Series, column: str) -> bool:
@@ -67,111 +108,22 @@ def _lost(line: pd.Series, column: str) -> bool:
     return loss(Estimate(line.get("change", math.nan), math.nan, *ends), column).low > 0
 
 
-def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callable[..., Estimate]) -> str:
-    """What plain sampling gives at the speed of the best cell."""
+def _rivals(rivals: pd.DataFrame, best: pd.Series, column: str, compare: Callable[..., Estimate]) -> tuple[str, str]:
+    """What plain sampling gives at the speed of the best cell: for the headline, and in a sentence."""
     if rivals.empty:
-        return ("No plain sampler as fast has been measured, so whether fewer plain steps do as well is open:"
+        return ("", "No plain sampler as fast has been measured, so whether fewer plain steps do as well is open:"
                 " <code>python benchmarks/run.py +grid=steps</code>.")  # fmt: skip
     rival, change = rivals.iloc[0], compare(rivals.iloc[0], best)
-    known = f"{sentence(rival, column)}; the paired difference to it is {_signed(change)}."
+    known = f"{sentence(rival, column)}; the paired difference to it is {signed(change)}."
     lost = loss(change, column)
     if lost.value <= 0:
-        return f"<strong>But fewer plain steps do as well</strong>: {known}"
+        return ", but fewer plain steps do as well", f"<strong>But fewer plain steps do as well</strong>: {known}"
     if lost.low <= 0:
-        return f"<strong>But fewer plain steps do as well, within the uncertainty</strong>: {known}"
-    return f"Fewer plain steps do not match it. The best plain cell as fast is {known}"
-
-
-_RIVAL = (
-    "<code>against_rival</code>, <code>rival_verdict</code>: a cached cell against fewer plain steps at equal time. Its"
-    " rival is, of the plain cells of its setting with fewer steps that are as fast (at least its"
-    " <code>images_per_s</code>, or no more MACs), the one with the best value; the difference is cached minus rival,"
-    " paired as in <code>change</code>, and the words are about the cached cell. The MACs count because protocol"
-    " <code>quick</code> times each cell while it is generated, and a machine's speed may drift from one to the next: a"
-    " plain cell with as few of them is not slower, whatever the clock said. A plain cell with more may still be taken"
-    " by such chance, and the interval knows nothing of that (<code>make speed</code> takes turns). Only steps that"
-    " were measured count: few of them favour the cached cell, and <code>no plain cell as fast</code> says nothing for"
-    " it."
-)
-
-
-def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
-    """What each number is, and what it is not."""
-    ours = " <code>mnist-classifier</code> is the embedded digit classifier: its values are no FID of Inception's."
-    words = ["better", "worse", "indistinguishable"]
-    verdicts = frame["verdict"].isin(words).sum() + frame["rival_verdict"].isin(words).sum()
-    items = [
-        f"<code>{name}</code>: Fr\u00e9chet distance between the features of the generated and of the training images."
-        f" Lower is better.{ours if 'mnist-classifier' in name else ''}"
-        for name in quality_columns(frame)
-    ]
-    items += [
-        f"<code>{name}</code>: 100 times the cosine between the embeddings of an image and of its prompt by that CLIP,"
-        " at least 0, mean over the images. Higher is better."
-        for name in quality_columns(frame, "clip_score")
-    ]
-    items += [
-        f"<code>{name}</code>: the variational bound on the negative log-likelihood of held-out images, in bits per"
-        " dimension. Lower is better; nothing is generated for it."
-        for name in quality_columns(frame, "nll")
-    ]
-    items += [
-        "Only values of the very same name compare. Brackets and whiskers are 95 % intervals from the influence of each"
-        " of the n images, with the training images taken as fixed.",
-        "<code>change</code>: the first value minus that of the plain sampler at the same steps, with its paired 95 %"
-        " interval: image i starts from the same noise in both, and r is the correlation of the images' influence"
-        " values, which narrows the interval by about the root of 1 - r. <code>verdict</code>: better, worse or"
-        " indistinguishable, by Holm's step-down over all comparisons of a table, rivals too"
-        f" ({verdicts} on this page): of 100 tables in which nothing differs at most 5 have any better or worse. So an"
-        " interval may exclude 0 where the verdict is indistinguishable.",
-        *([_RIVAL] if cached(frame).any() else []),
-        "<code>images_per_s</code>: protocol <code>quick</code>, the median over batches generated anyway, on"
-        f" {escape(base['device'])} ({base['precision']}, batch {base['batch']}). It says nothing of other devices:"
-        " figures for a GPU come from a run on that GPU. <code>speedup</code>: over the same sampler, steps and"
-        " factors uncached; <code>promised</code>: what their MACs promise. <code>peak_mb</code>: memory of a batch's"
-        " full and shallow call; <code>trunk_mb</code>: what is kept between its calls.",
-        "<code>nfe</code>: network calls per image. <code>full_calls</code>: those that ran every rung."
-        " <code>MMACs</code>: million multiply-accumulates per image over the whole trajectory.",
-    ]
-    return "<ul>" + "".join(f"<li>{item}</li>" for item in items) + "</ul>"
-
-
-def measures() -> str:
-    """What the measures are that cells are not compared by."""
-    sets = (
-        "<code>is</code>: inception score; higher is better. <code>kid</code>: the kernel distance over all pairs,"
-        " without bias; lower is better. <code>precision</code>, <code>density</code>: how far generated images lie"
-        " among the reference's; <code>recall</code>, <code>coverage</code>: how much of the reference they reach;"
-        " higher is better. k is the neighbour that a ball reaches to, m the number of reference images. Intervals as"
-        " above; those of recall, and of kid near the reference, are rather too wide."
-    )
-    pairs = (
-        "<code>[plain, ...]</code>: images beside those of the plain cell with the same steps and the same noise, one"
-        " by one, mean over the pairs: <code>psnr</code> (dB) and <code>ssim</code>, higher is nearer,"
-        " <code>largest_difference</code> (levels of 255) and <code>feature_distance</code>, lower is nearer. Other"
-        " images are not worse images: what a set loses, <code>fid</code> says."
-    )
-    return f"<p>{sets}</p><p>{pairs}</p>"
-
-
-def environment(records: list[dict]) -> str:
-    """What the cells were made with; where they differ, each value with its number of cells."""
-    facts: dict[str, list[str]] = {}
-    for record in records:
-        made = record["made"]
-        commit = (made["git_commit"] or "none") + (" with uncommitted changes" if made["git_dirty"] else "")
-        found = {"device": record["device"], "precision": record["precision"], **made["versions"], "git commit": commit}
-        for name, value in (found | {"made on": made["made"][:10]}).items():
-            facts.setdefault(name, []).append(value)
-    counts = {name: [f"{v}: {values.count(v)} cells" for v in dict.fromkeys(values)] for name, values in facts.items()}
-    rows = [[name, "; ".join(c) if len(c) > 1 else facts[name][0]] for name, c in counts.items()]
-    return text_table(["what", "value"], rows, "environment")
+        said = "<strong>But fewer plain steps do as well, within the uncertainty</strong>"
+        return ", but fewer plain steps may do as well", f"{said}: {known}"
+    return (", and fewer plain steps do not match it",
+            f"Fewer plain steps do not match it. The best plain cell as fast is {known}")  # fmt: skip
 
 
 def _paragraphs(lede: str, *others: str) -> str:
     return f'<p class="lede">{lede}</p>' + "".join(f"<p>{text}</p>" for text in others if text)
-
-
-def _signed(change: Estimate) -> str:
-    size = max(abs(change.low), abs(change.high))
-    return f"{number(change.value, size, '+')} [{number(change.low, size, '+')}, {number(change.high, size, '+')}]"

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ..metrics.direction import sign, words
 from ..tracking import contact_sheet
+from . import clock
 from .labels import annotate
 from .rows import cached, plain
 from .words import rho
@@ -54,9 +55,14 @@ def render(figure: Figure, suffix: str) -> bytes:
 
 
 def front(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Cells that no other cell beats in both images_per_s and the column, slowest first."""
+    """Cells that no other cell beats in both images_per_s and the column, slowest first; not those too fast to believe.
+
+    frame: with speedup and promised, where a clock may be doubted (`clock.too_fast`).
+    """
     order = {"by": ["images_per_s", column], "ascending": [False, sign(column) > 0]}
     fastest = frame.dropna(subset=[column, "images_per_s"]).sort_values(**order)
+    if "speedup" in fastest:
+        fastest = fastest[~clock.too_fast(fastest)]
     lost = sign(column) * fastest[column]
     return fastest[lost < lost.cummin().shift(fill_value=np.inf)][::-1]
 
@@ -77,18 +83,18 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None) -> Fig
     best, rivals = front(shown, column), shown[plain(shown)]
     ax.plot(best["images_per_s"], best[column], drawstyle="steps-pre", **_FRONT)
     for sampler, line in rivals.sort_values("steps").groupby("sampler", sort=False):
-        ax.plot(line["images_per_s"], line[column], color=_colour(sampler), lw=1)
+        ax.plot(line["images_per_s"], line[column], color=colour_of(sampler), lw=1)
     for _, cell in shown.iterrows():
-        colour, x = _colour(cell["sampler"]), cell["images_per_s"]
+        colour, x = colour_of(cell["sampler"]), cell["images_per_s"]
         ax.vlines(x, *_ends(cell, column), color=colour, lw=0.8, alpha=0.45)
         fill = {"mec": colour, "mew": 1.3, "mfc": colour if rho(cell) == "1" else PAPER}
-        ax.plot(x, cell[column], _marker(cell["interval"]), ms=6, **fill, gid=f"cell-{cell['key']}", zorder=3)
+        ax.plot(x, cell[column], marker_of(cell["interval"]), ms=6, **fill, gid=f"cell-{cell['key']}", zorder=3)
     named, labels = pd.concat([rivals, best]).drop_duplicates("key"), []
     for _, cell in rivals[rivals["key"] == baseline].iterrows():
         ax.plot(cell["images_per_s"], cell[column], "o", ms=13, mfc="none", mec=INK, mew=1.2)
         labels += [(cell["images_per_s"], cell[column], "baseline", INK)]
     for _, cell in named.iterrows():
-        labels += [(cell["images_per_s"], cell[column], str(cell["steps"]), _colour(cell["sampler"]))]
+        labels += [(cell["images_per_s"], cell[column], str(cell["steps"]), colour_of(cell["sampler"]))]
     figure.legend(handles=_samplers(shown) + _meanings(shown), loc="outside right upper", handlelength=1.8)
     drawn = [
         (c["images_per_s"], y) for _, c in shown.iterrows() for y in (c[column], *np.linspace(*_ends(c, column), 9))
@@ -125,7 +131,7 @@ def knobs(frame: pd.DataFrame, column: str) -> Figure | None:
         ax.grid(axis="x", visible=False)
         for place, (sampler, value) in enumerate(lines):
             cells = shown[(shown["sampler"] == sampler) & (factors == value) & (shown["steps"] == steps)]
-            cells, colour = cells.sort_values("interval"), _colour(sampler)
+            cells, colour = cells.sort_values("interval"), colour_of(sampler)
             aside = 0.3 * (place / max(1, len(lines) - 1) - 0.5)  # so that whiskers stand beside each other
             x = [ticks.index(interval) + aside for interval in cells["interval"]]
             for at, (_, cell) in zip(x, cells.iterrows(), strict=True):
@@ -159,11 +165,13 @@ _WAYS = ["branch", "schedule", "center", "power", "protect_first", "protect_last
 _FRONT = {"color": MUTED, "lw": 5, "alpha": 0.25, "solid_capstyle": "butt"}
 
 
-def _colour(sampler: str) -> str:
+def colour_of(sampler: str) -> str:
+    """A sampler's colour in every figure, whatever else is drawn there."""
     return COLOURS.get(sampler) or SPARE[sum(sampler.encode()) % len(SPARE)]
 
 
-def _marker(interval: float) -> str:
+def marker_of(interval: float) -> str:
+    """matplotlib's letter for an interval; nan is a list of full calls."""
     return "P" if pd.isna(interval) else MARKERS.get(interval, "X")
 
 
@@ -197,14 +205,14 @@ def _readable(axis, values: pd.Series) -> None:
 
 
 def _samplers(frame: pd.DataFrame) -> list[Line2D]:
-    names = [Line2D([], [], marker="o", ls="none", ms=6, color=_colour(name), label=name) for name in _order(frame)]
+    names = [Line2D([], [], marker="o", ls="none", ms=6, color=colour_of(name), label=name) for name in _order(frame)]
     return [*names, Line2D([], [], ls="none", label=" ")]
 
 
 def _meanings(frame: pd.DataFrame) -> list[Line2D]:
     """What the marks and lines of the Pareto plot mean, in grey: true of every colour."""
-    marks = [(f"interval {i:g}", _marker(i), MUTED) for i in sorted(frame["interval"].dropna().unique())]
-    marks += [("listed full calls", _marker(np.nan), MUTED)] if frame["interval"].isna().any() else []
+    marks = [(f"interval {i:g}", marker_of(i), MUTED) for i in sorted(frame["interval"].dropna().unique())]
+    marks += [("listed full calls", marker_of(np.nan), MUTED)] if frame["interval"].isna().any() else []
     marks += [("rho below 1", "o", PAPER)] if (frame["rho_bottom"] * frame["rho_top"] != 1).any() else []
     grey = [Line2D([], [], marker=m, ls="none", ms=6, mec=MUTED, mfc=c, mew=1.3, label=label) for label, m, c in marks]
     grey += [

@@ -1,0 +1,231 @@
+"""The page in a browser: it draws, filters, sorts and copies, asks for nothing, and anyone can use it."""
+
+import csv
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+from test_reports import FID, fill, make, settings, write_cell
+
+from fastdiff.reports import figures
+from fastdiff.reports.tables import table
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if BROWSER is None:
+    pytest.skip("no chromium or google-chrome is installed", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(table of comparable cells, path of the page): two grids, a stalled clock, a cell of another protocol."""
+    root, draw, pixels = (
+        tmp_path_factory.mktemp("browser"),
+        np.random.default_rng(2),
+        np.zeros((9, 1, 28, 28), np.uint8),
+    )
+    ledger = fill(root / "runs")
+    odd = [settings("ddpm", 25, 3, 1.0), settings("ddim", 7, 1, 1.0, n=200)]
+    keys = [write_cell(ledger, conf, draw, pixels, 30.0, 900.0) for conf in odd]
+    ledger.write("grids", "odd", {"grid": "odd", "keys": keys})
+    done = make(root)
+    assert done.returncode == 0, done.stderr
+    frame = table(ledger)
+    return frame[frame["n"] == 1000], root / "report" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def open_page(browser, made):
+    """open_page(size, **context) -> the page, with what it said and asked for in .said and .asked."""
+    opened = []
+
+    def open_(size=WIDE, **context):
+        opened.append(browser.new_context(viewport=size, **context))
+        page = opened[-1].new_page()
+        page.said, page.asked = [], []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(made[1].as_uri())
+        return page
+
+    yield open_
+    for context in opened:
+        context.close()
+
+
+def keys_of(page, selector: str = "#plot [data-key]") -> list[str]:
+    return page.eval_on_selector_all(selector, "nodes => nodes.map(node => node.dataset.key)")
+
+
+def visible_rows(page, grid: int = 0) -> list[str]:
+    rows = page.locator("h2#all-cells ~ .wide table.cells").nth(grid).locator("tbody tr:not([hidden])")
+    return rows.evaluate_all("rows => rows.map(row => row.dataset.cell)")
+
+
+def choose(page, label: str, text: str) -> None:
+    page.locator("#plot label", has_text=label).locator("select").select_option(label=text)
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_it_draws_everything_says_nothing_and_asks_for_nothing(made, open_page, size):
+    frame, path = made
+    page = open_page(size)
+    assert sorted(keys_of(page)) == sorted(frame["key"])
+    assert page.locator("#plot [data-key] line").count() == len(frame)  # whiskers
+    drawn = page.eval_on_selector_all("img", "images => images.map(image => image.complete && image.naturalWidth)")
+    assert len(drawn) > 5 and all(drawn)
+    still = page.locator("figure svg").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+    assert len(still) == 2 and still[0] == 0 and still[1] > 100  # the plot has taken the place of the first
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]  # no sideways scrolling of the page
+    assert page.said == [] and [address for address in page.asked if not address.startswith("data:")] == [path.as_uri()]
+
+
+def test_it_is_not_allowed_to_ask_for_anything(open_page):
+    page = open_page()
+    answer = page.evaluate("fetch('http://localhost:9/').then(() => 'came', () => 'did not')")
+    assert answer == "did not" and any("Content Security Policy" in said for said in page.said)
+
+
+def test_without_scripts_the_figures_and_tables_are_there(made, open_page):
+    page = open_page(java_script_enabled=False)
+    assert page.locator("figure svg").first.is_visible() and not page.locator("#filters").is_visible()
+    assert page.get_by_text("At least 2 times as fast", exact=True).is_visible()
+    assert page.locator("tr[data-cell]").count() > len(made[0])
+
+
+def test_the_front_is_that_of_the_table(made, open_page):
+    drawn = open_page().locator("#plot .front").get_attribute("d")
+    assert len(re.findall("[MV]", drawn)) == len(figures.front(made[0], FID))
+
+
+@pytest.mark.parametrize(("text", "column"), [("MMACs per image", "macs"), ("network calls per image (NFE)", "nfe")])
+def test_the_axis_can_be_switched(made, open_page, text, column):
+    page = open_page()
+    choose(page, "against", text)
+    assert page.locator("#plot svg text", has_text=text).count() == 1
+    order = made[0].set_index("key").loc[keys_of(page), column]
+    assert order.is_monotonic_increasing and page.said == []
+
+
+def test_the_quality_can_be_switched(made, open_page):
+    page = open_page()
+    choose(page, "quality", "is[mnist-classifier,splits=10,n=1000]")
+    assert page.locator("#plot svg text", has_text="is (higher is better").count() == 1
+    assert len(keys_of(page)) == len(made[0])
+
+
+def test_filters_work_on_the_plot_and_on_the_tables_and_can_be_taken_back(made, open_page):
+    frame, page = made[0], open_page()
+    before = visible_rows(page)
+    page.get_by_label("DeepCache", exact=True).uncheck()
+    page.locator("fieldset").get_by_label("25", exact=True).uncheck()
+    left = frame[frame["branch"].isna() & (frame["steps"] != 25)]
+    assert sorted(keys_of(page)) == sorted(left["key"])
+    assert visible_rows(page) == [key for key in before if key in set(left["key"])]
+    assert page.get_by_text(f"{len(left) + 1} of {len(frame) + 1} cells are shown").is_visible()  # one is not drawn
+    page.get_by_role("button", name="show all").click()
+    playwright.expect(page.locator("tr[data-cell][hidden]")).to_have_count(0)
+    assert visible_rows(page) == before and len(keys_of(page)) == len(frame)
+
+
+def test_a_filter_that_leaves_nothing_says_so(open_page):
+    page = open_page()
+    for box in page.locator("fieldset", has_text="sampler").locator("input").all():
+        box.uncheck()
+    assert "No cell is left" in page.locator("#plot svg").text_content() and page.said == []
+
+
+@pytest.mark.parametrize("column", ["fid", "MMACs", "sampler"])
+def test_a_table_sorts_by_a_column_up_and_down(made, open_page, column):
+    page, frame = open_page(), made[0].set_index("key")
+    head = page.locator("table.cells").first.locator("thead th", has_text=column).first
+    for direction, up in (("ascending", True), ("descending", False)):
+        head.get_by_role("button").click()
+        assert head.get_attribute("aria-sort") == direction
+        values = frame.loc[visible_rows(page), {"fid": FID, "MMACs": "macs"}.get(column, column)]
+        values = values if column == "sampler" else values.round(2)
+        assert values.is_monotonic_increasing if up else values.is_monotonic_decreasing
+
+
+def test_the_fastest_is_sorted_by_the_smaller_of_measured_and_promised(open_page):
+    page = open_page()
+    rows = page.locator("table.cells tbody tr", has=page.locator("mark"))
+    assert rows.count() == 1 and "?" in rows.inner_text()
+    page.locator("table.cells").first.locator("thead th", has_text="speedup").get_by_role("button").click()
+    orders = page.locator("table.cells").first.locator("tr td[data-order]")
+    values = [float(each.get_attribute("data-order")) for each in orders.all()]
+    assert values == sorted(values) and max(values) < 3
+
+
+def test_a_mark_tells_its_cell_and_leads_to_its_row(made, open_page):
+    page, frame = open_page(), made[0].set_index("key")
+    mark = page.locator("#plot [data-key]").nth(3)
+    key = mark.get_attribute("data-key")
+    mark.dispatch_event("pointerenter")  # a real pointer may meet a neighbour that lies above it
+    tip = page.locator(".tip")
+    assert tip.is_visible() and f"{frame.loc[key, 'steps']} steps" in tip.inner_text()
+    mark.dispatch_event("click")
+    assert page.url.endswith(f"#cell-{key}")
+    assert page.locator(f"#cell-{key}").evaluate("row => row.getBoundingClientRect().top >= 0")
+
+
+def test_the_plot_is_one_stop_of_the_tab_key_and_arrows_go_from_mark_to_mark(open_page):
+    page = open_page()
+    order = keys_of(page)
+    assert page.locator("#plot [data-key][tabindex='0']").count() == 1
+    page.locator("#plot [data-key][tabindex='0']").focus()
+    assert page.locator(".tip").is_visible()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.dataset.key") == order[1]
+    page.keyboard.press("Enter")
+    assert page.url.endswith(f"#cell-{order[1]}")
+
+
+def test_a_command_can_be_copied(open_page):
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    row = page.locator("table.cells tbody tr").first
+    button = row.get_by_role("button", name="copy command of")
+    button.click()
+    playwright.expect(row.locator(".copy")).to_have_text("copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == row.locator("code.command").text_content() and copied.startswith("python benchmarks/run.py")
+
+
+def test_the_csv_downloads(made, open_page):
+    page = open_page()
+    with page.expect_download() as waited:
+        page.get_by_role("link", name="default.csv").click()
+    rows = list(csv.DictReader(io.StringIO(waited.value.path().read_text())))
+    assert waited.value.suggested_filename == "default.csv" and len(rows) == 24
+
+
+def test_differences_can_be_put_away(open_page):
+    page = open_page()
+    assert page.locator(".difference").first.is_visible()
+    page.get_by_label("show differences").uncheck()
+    assert page.locator(".difference:visible").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_axe_finds_no_serious_fault(open_page, size, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page = open_page(size, color_scheme=scheme)
+    page.locator("#plot [data-key][tabindex='0']").focus()  # so that its tip is looked at too
+    found = axe.Axe().run(page).response["violations"]
+    grave = [
+        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
+    ]
+    assert grave == []

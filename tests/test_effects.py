@@ -1,0 +1,87 @@
+"""What a knob does is said from cells that differ in it alone, and only from what was measured."""
+
+import numpy as np
+import pytest
+from test_reports import FID, settings, write_cell
+
+from fastdiff.records import Ledger
+from fastdiff.reports.effects import Effects
+from fastdiff.reports.heat import main_table, pair_tables
+from fastdiff.reports.tables import table
+from fastdiff.statistics import difference
+
+PIXELS = np.zeros((1, 1, 28, 28), np.uint8)
+
+
+def effects(tmp_path, cells: dict[tuple, float], unsure: bool = False, **knobs) -> tuple[Effects, Ledger, dict]:
+    """(sampler, steps, interval, rho) -> fid, as effects; with the ledger, and the key of each cell."""
+    ledger, draw = Ledger(tmp_path), np.random.default_rng(0)
+    keys = {c: write_cell(ledger, settings(*c, **knobs), draw, PIXELS, fid, 10.0, unsure) for c, fid in cells.items()}
+    return Effects(ledger, table(ledger), FID), ledger, keys
+
+
+SQUARE = {("ddpm", 10, 1, 1.0): 5.0, ("ddpm", 10, 2, 1.0): 8.0, ("ddpm", 10, 1, 0.8): 6.0, ("ddpm", 10, 2, 0.8): 7.0}
+HIT = "interval 2 at branch 2"
+
+
+def test_a_main_effect_is_the_mean_over_the_settings_that_differ_in_the_knob_alone(tmp_path):
+    found, ledger, keys = effects(tmp_path, SQUARE)
+    assert found.main.keys() == {("rho", "1", "0.8"), ("cache", "none", HIT)}
+    rho = found.main["rho", "1", "0.8"]
+    assert rho.found.value == pytest.approx((1 - 1) / 2) and (rho.low, rho.high) == pytest.approx((-1, 1))
+    assert found.main["cache", "none", HIT].found.value == pytest.approx((3 + 1) / 2)
+    assert rho.settings == 2 and rho.cost == pytest.approx(1.0) and found.main["cache", "none", HIT].cost < 1
+
+
+def test_its_interval_is_that_of_the_mean_of_the_influence_differences(tmp_path):
+    found, ledger, keys = effects(tmp_path, SQUARE)
+    psi = {cell: ledger.influence(key)["fid"] for cell, key in keys.items()}
+    ons = [psi["ddpm", 10, 2, rho] for rho in (1.0, 0.8)]
+    offs = [psi["ddpm", 10, 1, rho] for rho in (1.0, 0.8)]
+    expected = difference(7.5, 5.5, sum(ons) / 2, sum(offs) / 2, paired=True)
+    assert found.main["cache", "none", HIT].found == pytest.approx(expected)
+
+
+def test_an_interaction_is_what_two_knobs_do_together_beyond_what_each_does(tmp_path):
+    found, *_ = effects(tmp_path, SQUARE)
+    table_ = found.pairs["rho", "cache"]
+    assert table_["0.8", "none"][0].found.value == pytest.approx(1.0) and table_["0.8", "none"][1] is None
+    effect, both = table_["0.8", HIT]
+    assert (effect.found.value, both.found.value) == pytest.approx((-1.0, -2.0))
+    assert both.found.se > 0 and both.word in ("better", "indistinguishable")
+
+
+def test_nothing_is_said_where_a_corner_was_not_measured(tmp_path):
+    found, *_ = effects(tmp_path, {cell: fid for cell, fid in SQUARE.items() if cell != ("ddpm", 10, 2, 0.8)})
+    assert found.pairs == {} and pair_tables(found) == ""
+    assert [effect.settings for effect in found.main.values()] == [1, 1]
+
+
+def test_cells_that_differ_in_more_than_the_knob_are_no_pair(tmp_path):
+    found, *_ = effects(tmp_path, {("ddpm", 10, 1, 1.0): 5.0, ("ddpm", 25, 2, 1.0): 8.0, ("ddim", 10, 1, 0.8): 6.0})
+    assert found.main == {} and main_table(found) == ""
+
+
+def test_an_analytic_sampler_is_its_plain_one_with_another_variance_and_ddim_is_another(tmp_path):
+    cells = {("ddpm", 10, 1, 1.0): 5.0, ("analytic_ddpm", 10, 1, 1.0): 4.0, ("analytic_ddim", 10, 1, 1.0): 9.0}
+    found, *_ = effects(tmp_path, cells)
+    assert {name: effect.found.value for name, effect in found.main.items()} == {
+        ("variance", "small", "analytic"): pytest.approx(-1.0)
+    }
+
+
+def test_variance_and_interval_meet_the_steps(tmp_path):
+    cells = {(sampler, steps, interval, 1.0): 10.0 - steps / 10 + interval
+             for sampler in ("ddpm", "analytic_ddpm") for steps in (10, 25) for interval in (1, 2)}  # fmt: skip
+    found, *_ = effects(tmp_path, cells)
+    assert found.pairs.keys() == {("cache", "steps"), ("variance", "steps")}
+    assert ("steps", 25, 10) in found.main and found.main["steps", 25, 10].settings == 4
+    page = pair_tables(found)
+    assert page.index(">at steps 25<") < page.index(">at steps 10<") and "interaction" in page
+
+
+def test_without_influence_there_is_a_change_but_no_verdict(tmp_path):
+    found, *_ = effects(tmp_path, SQUARE, unsure=True)
+    effect = found.main["cache", "none", HIT]
+    assert effect.found.value == pytest.approx(2.0) and effect.word is None
+    assert "[" not in main_table(found).split("<tbody>")[1] and "better" not in main_table(found)

@@ -1,0 +1,105 @@
+"""The page carries its data, its script and its permission to run nothing else."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_reports import FID, fill, make
+
+from fastdiff.reports import samples
+from fastdiff.reports.html import page
+from fastdiff.reports.rows import plain
+from fastdiff.reports.tables import table
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(ledger, text of the page)."""
+    root = tmp_path_factory.mktemp("page")
+    ledger = fill(root / "runs")
+    done = make(root)
+    assert done.returncode == 0, done.stderr
+    return ledger, (root / "report" / "index.html").read_text()
+
+
+def facts(text: str) -> dict:
+    return json.loads(re.findall(r'<script type="application/json" id="facts">(.*?)</script>', text, re.S)[0])
+
+
+def test_the_policy_allows_the_pages_own_script_by_its_hash_and_nothing_from_elsewhere(made):
+    text = made[1]
+    (code,) = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)
+    assert policy.startswith("default-src 'none'; ") and f"script-src 'sha256-{digest}';" in policy
+    assert not re.search(r"https?:|\*|unsafe-eval", policy)
+    assert text.index("Content-Security-Policy") < text.index("<style>")
+
+
+def test_without_data_a_page_has_no_script_and_may_run_none():
+    text = page("A title", ("A part", "<p>words</p>"))
+    assert "<script" not in text and "script-src 'none'" in text
+
+
+def test_a_name_can_neither_end_the_script_nor_the_page():
+    text = page("A title", data={"name": "</script><script>alert(1)</script>"})
+    assert text.count("<script") == 2 and facts(text)["name"].startswith("</script>")
+
+
+def test_the_scripts_facts_are_the_tables(made):
+    ledger, text = made
+    found, frame = facts(text), table(ledger).set_index("key")
+    assert {cell["key"] for cell in found["cells"]} == set(frame.index)
+    for cell in found["cells"]:
+        line = frame.loc[cell["key"]]
+        assert cell["values"][FID] == pytest.approx([line[FID], line[f"{FID}.low"], line[f"{FID}.high"]], rel=1e-5)
+        assert cell["macs"] == pytest.approx(line["macs"], rel=1e-5)
+        assert (cell["methods"] == ["plain"]) == plain(frame.loc[[cell["key"]]]).iloc[0]
+    assert found["metrics"][0]["name"] == FID and len(found["metrics"]) > 1
+
+
+def test_the_page_answers_a_newcomers_questions_in_their_order(made):
+    headings = re.findall(r"<h2 id=[^>]*>(.*?)</h2>", made[1])
+    asked = ["Which setting is best at 2, 3 and 4 times the speed", "The same noise in different cells",
+             "Quality against speed", "All cells", "What each knob does", "The best cell at equal network calls",
+             "What the numbers are", "Environment"]  # fmt: skip
+    assert [heading for heading in headings if heading in asked] == asked
+    links = re.findall(r'<a href="#([^"]+)">', made[1][made[1].index("<nav") : made[1].index("</nav>")])
+    assert len(links) == 4 and all(f' id="{link}"' in made[1] for link in links)
+
+
+def test_the_pages_csv_is_the_file_beside_it(made):
+    address = re.findall(r'<a download="default.csv" href="data:text/csv;charset=utf-8;base64,(.*?)">', made[1])[0]
+    written = made[0].root.parent / "report" / "default.csv"
+    assert base64.b64decode(address) == written.read_bytes()
+
+
+def test_the_page_without_its_samples_is_small(made):
+    assert len(re.sub(r'src="data:image/png[^"]*"', "", made[1])) < 1_000_000
+
+
+def decoded(html: str) -> list[np.ndarray]:
+    return [np.array(Image.open(io.BytesIO(base64.b64decode(data)))) for data in re.findall(r"base64,([^\"]+)", html)]
+
+
+def test_a_difference_is_that_of_each_image_to_the_plain_one_of_the_same_noise():
+    plain_ = np.random.default_rng(0).integers(0, 200, (12, 1, 4, 4), dtype=np.uint8)
+    moved = plain_ + np.arange(12, dtype=np.uint8)[:, None, None, None]
+    html = samples.grid([("plain", plain_, None), ("moved", moved, plain_)])
+    shown, moved_shown, gaps = decoded(html)
+    assert shown.shape == (6, 60) and gaps.shape == (6, 60)  # ten images, one pixel around each
+    assert [int(gaps[3, 6 * i + 3]) for i in range(10)] == [8 * i for i in range(10)]  # small ones are shown stronger
+    assert re.findall(r"<span>([\d.]+)</span>", html) == [f"{i}.0" for i in range(10)]
+    assert "shown 8 times as strong" in html and (moved_shown[3, 9] == moved[1, 0, 2, 2]).all()
+
+
+def test_large_differences_are_not_cut_off_and_large_images_are_made_smaller():
+    assert samples.strength([np.full((1, 1, 2, 2), 250, np.uint8)]) == 1
+    assert samples.strength([np.full((1, 1, 2, 2), 60, np.uint8)]) == 4
+    strip = Image.open(io.BytesIO(samples.strip(np.zeros((2, 3, 512, 512), np.uint8))))
+    assert strip.size == (round(1028 / 4), round(514 / 4)) and strip.mode == "RGB"
