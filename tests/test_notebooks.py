@@ -1,6 +1,7 @@
 """The notebooks run, and are what is committed: executed, light, and without a logic of their own."""
 
 import ast
+import io
 import json
 import re
 import shutil
@@ -8,7 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from fastdiff.reports import figures
+from fastdiff.reports.notebook import shown
+from fastdiff.settings import GROUPS, cell_of
+from fastdiff_benchmarks.entry import settings_from
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
@@ -99,3 +106,55 @@ def test_all_notebooks_run_within_five_minutes_together(tmp_path):
     command = [sys.executable, "-m", "pytest", "--nbmake", "-p", "no:cacheprovider", "notebooks"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and f"{len(NAMES)} passed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
+
+
+@pytest.mark.slow
+def test_executing_in_place_leaves_outputs_and_nothing_else(tmp_path):
+    """nbclient itself would leave the time of every cell and the version of Python."""
+    cell = {
+        "cell_type": "code",
+        "id": "x",
+        "metadata": {"a": 1},
+        "source": "6 * 7",
+        "outputs": [],
+        "execution_count": 5,
+    }
+    path = tmp_path / "tiny.ipynb"
+    path.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    subprocess.run([sys.executable, FOLDER / "execute.py", path], check=True, capture_output=True, timeout=120)
+    (done,) = json.loads(path.read_text())["cells"]
+    assert done["outputs"][0]["data"] == {"text/plain": ["42"]}
+    assert (done["id"], done["metadata"], done["execution_count"]) == ("cell-01", {}, 1)
+
+
+def test_a_shown_figure_is_the_rendered_one_in_fewer_bytes_and_always_the_same():
+    image = pytest.importorskip("PIL.Image")
+    digits = np.random.default_rng(0).integers(0, 256, (10, 1, 28, 28), dtype=np.uint8)
+    figure = figures.samples([("a row", digits), ("another", digits)])
+    whole, light = figures.render(figure, "png"), shown(figure)
+    assert light.data == shown(figure).data and len(light.data) < 0.7 * len(whole)
+    pixels = [np.asarray(image.open(io.BytesIO(png)).convert("L"), dtype=int) for png in (whole, light.data)]
+    assert pixels[0].shape == pixels[1].shape == (2 * light.height, 2 * light.width)
+    assert np.abs(pixels[0] - pixels[1]).max() <= 4
+
+
+def test_settings_are_said_as_on_the_command_line():
+    found = settings_from("sampler=analytic_ddim", "sampler.steps=7", "accelerator.deepcache.interval=3")
+    assert set(found) == set(GROUPS)
+    assert (found["sampler"]["name"], found["sampler"]["steps"]) == ("analytic_ddim", 7)
+    cell = cell_of(found)
+    assert cell.deepcache.interval == 3 and cell.sampler.variance == "analytic"
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["sampler=nosuch"], "sampler 'nosuch' is not one of: analytic_ddim,"),
+        (["sampler.nosuch=1"], "sampler has no knob 'nosuch'; known: "),
+        (["+nosuch=1"], "the settings have no knob 'nosuch'; known: "),
+        (["data=folder"], "data 'folder' needs data.path=FOLDER"),
+    ],
+)
+def test_settings_that_are_unknown_or_wanting_are_refused_with_the_menu(words, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        settings_from(*words)
