@@ -23,14 +23,13 @@ def entry(config_name: str) -> Callable:
     the docstring of the task's file, with its usage lines, and the groups.
     """
 
-    root = str(files("fastdiff_conf") / f"{config_name}.yaml")
+    root = root_of(config_name)
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], object]:
         @functools.wraps(task)
         def careful(cfg: DictConfig):
             try:
-                known = OmegaConf.load(str(files("fastdiff_conf") / "config.yaml")), OmegaConf.load(root)
-                refuse_unknown(cfg, {str(name) for conf in known for name in conf} | set(GROUPS) | {"tracker"})
+                refuse_unknown(cfg, top_names(root))
                 return task(cfg)
             except (ValueError, OSError, OmegaConfBaseException) as error:
                 refuse(error)
@@ -51,6 +50,16 @@ def entry(config_name: str) -> Callable:
         return main
 
     return decorate
+
+
+def root_of(config_name: str) -> str:
+    return str(files("fastdiff_conf") / f"{config_name}.yaml")
+
+
+def top_names(root: str) -> set[str]:
+    """The knobs and groups that settings of a root config may have at their top."""
+    confs = OmegaConf.load(root_of("config")), OmegaConf.load(root)
+    return {str(name) for conf in confs for name in conf} | set(GROUPS) | {"tracker"}
 
 
 def usage(said: str, root: str) -> str:
@@ -78,6 +87,21 @@ def settings_of(cfg: DictConfig) -> dict:
     try:
         return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
+        raise ValueError(sentence(error)) from error
+
+
+def settings_from(*words: str) -> dict:
+    """The settings of the cell that these words of a command line name, as plain dicts, for notebooks and scripts:
+    settings_from("sampler=ddim", "sampler.steps=10") is what `fastdiff.settings.cell_of` and `bench.run_cell` take.
+
+    Raises ValueError with one sentence for unknown knobs, names and values.
+    """
+    try:
+        with hydra.initialize_config_module("fastdiff_conf", version_base="1.3"):
+            cfg = hydra.compose("config", overrides=list(words))
+        refuse_unknown(cfg, top_names(root_of("config")))
+        return settings_of(cfg)
+    except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(sentence(error)) from error
 
 

@@ -1,10 +1,7 @@
 """What the README says is so."""
 
-import json
 import re
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 README, MAKEFILE = (ROOT / "README.md").read_text(), (ROOT / "Makefile").read_text()
@@ -25,13 +22,3 @@ def test_every_make_target_that_is_named_exists():
 def test_every_file_that_is_named_exists():
     named = re.findall(r"`((?:conf|docs|fastdiff|benchmarks|results)/[\w./]+\.\w+)`", README)
     assert named and all((ROOT / name).exists() for name in named if "results/report" not in name)
-
-
-@pytest.mark.parametrize("path", sorted(ROOT.glob("notebooks/*.ipynb")), ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path, monkeypatch):
-    monkeypatch.setenv("MPLBACKEND", "Agg")
-    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    names: dict = {}
-    for cell in cells:
-        exec(compile("".join(cell["source"]), path.name, "exec"), names)
-    assert cells
