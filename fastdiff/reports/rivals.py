@@ -24,9 +24,13 @@ class Comparison(NamedTuple):
     column: str
 
 
-def compared(ledger: Ledger, column: str, one: pd.Series, other: pd.Series) -> Comparison:
-    """one - other in a quality column; where no interval is known se and r are nan."""
-    psi = [ledger.influence(line["key"]).get(column.partition("[")[0]) for line in (one, other)]
+def compared(
+    ledger: Ledger, column: str, one: pd.Series, other: pd.Series, others: Ledger | None = None
+) -> Comparison:
+    """one - other in a quality column; where no interval is known se and r are nan. others: the ledger that `other` is
+    in, where it is another."""
+    places = (ledger, one), (others or ledger, other)
+    psi = [place.influence(line["key"]).get(column.partition("[")[0]) for place, line in places]
     if any(values is None for values in psi):
         change = float(one[column] - other[column])
         return Comparison(Estimate(change, math.nan, change, change), math.nan, column)

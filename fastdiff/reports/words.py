@@ -14,6 +14,13 @@ def describe(cell) -> str:
     return f"{cell['sampler']}{norms(cell)}, {cell['steps']} steps{f', {cache(cell)}' if cached(cell) else ''}{tuned}"
 
 
+def methods(cell) -> list[str]:
+    """The methods at work in a cell, by their names; none in a plain one."""
+    at_work = {"Skip-Tuning": rho(cell) != "1", "DeepCache": cached(cell)}
+    at_work["Analytic-DPM"] = cell["variance"] == "analytic"
+    return [name for name, works in at_work.items() if works]
+
+
 def norms(cell) -> str:
     """What is unusual in the norms behind a variance and behind the steps: ` (mse, joint)`, ` (dp)`."""
     spacing = cell["spacing"] if str(cell["spacing"]) in OPTIMAL else None
