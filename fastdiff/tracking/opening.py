@@ -107,3 +107,10 @@ def logged_in() -> bool:
     import wandb
 
     return bool(wandb.login(prompt=False, verify=False))
+
+
+def default_entity() -> str:
+    """The account's own entity: where runs go that name none. Asks W&B."""
+    import wandb
+
+    return wandb.Api().default_entity
