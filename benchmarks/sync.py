@@ -3,8 +3,8 @@
 wandb login                      # once
 python benchmarks/sync.py tracker.project=fastdiff tracker.entity=my-team
 
-Any machine with a copy of the ledger will do. What is uploaded is noted in wandb/, run by run: where it stopped the next
-call goes on, and what has not changed since is not uploaded again (force=true: it is).
+Any machine with a copy of the ledger will do. What is uploaded is noted in wandb/, run by run: where it stopped the
+next call goes on, and what has not changed since is not uploaded again (force=true: it is).
 """
 
 import dataclasses
@@ -61,7 +61,9 @@ def main(cfg: DictConfig) -> None:
     if failures:
         left = [job.id for job in todo if job.id not in there]
         some = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
-        print("\n".join([*failures, f"{len(left)} runs are left ({some}): make sync goes on with them"]), file=sys.stderr)
+        print(
+            "\n".join([*failures, f"{len(left)} runs are left ({some}): make sync goes on with them"]), file=sys.stderr
+        )
         sys.exit(1)
 
 

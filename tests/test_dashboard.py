@@ -52,7 +52,7 @@ def test_without_an_account_the_workspace_is_a_file_and_the_report_needs_a_login
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(f"(the workspace; {dashboard.LOGIN})")
     assert FID in (tmp_path / "report" / "workspace.json").read_text()
-    assert FID == summary_name("fid[mnist-classifier,n=1000]")
+    assert summary_name("fid[mnist-classifier,n=1000]") == FID
 
 
 def test_what_is_missing_is_one_sentence(tmp_path):

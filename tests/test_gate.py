@@ -97,7 +97,14 @@ def test_without_intervals_only_equal_numbers_pass(tmp_path):
     base, new = Ledger(tmp_path / "base"), Ledger(tmp_path / "new")
     for ledger in (base, new):
         for steps in (10, 25):
-            write_cell(ledger, settings("ddpm", steps, 1, 1.0), draw, PIXELS, 8.0 + 0.1 * (ledger is new and steps == 10), unsure=True)
+            write_cell(
+                ledger,
+                settings("ddpm", steps, 1, 1.0),
+                draw,
+                PIXELS,
+                8.0 + 0.1 * (ledger is new and steps == 10),
+                unsure=True,
+            )
     found = gate(base, new)
     assert sorted(found.cells["verdict"]) == ["indistinguishable", UNJUDGED] and found.code == FAILED
     assert any(each.startswith("Not judged") for each in verdict(found))

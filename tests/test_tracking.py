@@ -13,8 +13,18 @@ from omegaconf import OmegaConf
 
 from fastdiff.records import Ledger
 from fastdiff.settings import cell_of
-from fastdiff.tracking import CURVES, CellView, Source, Tracker, contact_sheet, opening, track, track_source, track_sweep
-from fastdiff_benchmarks import run, sync
+from fastdiff.tracking import (
+    CURVES,
+    CellView,
+    Source,
+    Tracker,
+    contact_sheet,
+    opening,
+    track,
+    track_source,
+    track_sweep,
+)
+from fastdiff_benchmarks import run
 
 VERDICTS = ["worse", "worse", "plain", "better"]
 ROW = {
@@ -182,7 +192,10 @@ def test_syncing_a_copied_ledger_writes_the_same_runs_with_verdicts(measured, co
     assert record["settings"] == here[record["key"]]["config"]["settings"]
     for name in keys:
         assert here[name]["config"] == there[name]["config"] and here[name]["group"] == "two"
-        curves = [[{k: v for k, v in point.items() if "curve" in k} for point in each[name]["history"]] for each in (here, there)]
+        curves = [
+            [{k: v for k, v in point.items() if "curve" in k} for point in each[name]["history"]]
+            for each in (here, there)
+        ]
         assert curves[0] == curves[1]
     (plain,) = (name for name in keys if "plain" in here[name]["tags"])
     assert here[plain]["summary"]["verdict"] == "plain"
@@ -241,7 +254,11 @@ def lacks(said: str, reason: str) -> bool:
 
 def complete(folder: Path, result: run.Result) -> bool:
     ledger = Ledger(folder / "runs")
-    return result.failure is None and {r["key"] for r in ledger.all("quality")} == {result.key} and any(ledger.all("speed"))
+    return (
+        result.failure is None
+        and {r["key"] for r in ledger.all("quality")} == {result.key}
+        and any(ledger.all("speed"))
+    )
 
 
 def test_a_benchmark_goes_on_where_wandb_is_not_installed(here, monkeypatch, capsys):
@@ -253,7 +270,9 @@ def test_a_benchmark_goes_on_without_an_account(here, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(here))
     for name in ("WANDB_API_KEY", "NETRC"):
         monkeypatch.delenv(name, raising=False)
-    assert complete(here, measure(here, "online")) and lacks(capsys.readouterr().err, "not logged in: run `wandb login`")
+    assert complete(here, measure(here, "online")) and lacks(
+        capsys.readouterr().err, "not logged in: run `wandb login`"
+    )
 
 
 def test_a_benchmark_goes_on_without_a_network(here, monkeypatch, capsys):
@@ -280,7 +299,9 @@ def test_a_benchmark_goes_on_where_wandb_raises_in_the_middle_of_a_run(here, mon
     said = capsys.readouterr().err
     assert complete(here, result) and lacks(said, f"W&B lacks of {result.key}: the table of samples (no room)")
     found = wandb_log.runs(here)[result.key]  # and what can be written is
-    assert "fid_mnist_classifier_n_10" in found["summary"] and any(name.startswith("samples-") for name in found["artifacts"])
+    assert "fid_mnist_classifier_n_10" in found["summary"] and any(
+        name.startswith("samples-") for name in found["artifacts"]
+    )
 
 
 def test_where_wandb_cannot_be_reached_it_is_tried_once(here, monkeypatch):

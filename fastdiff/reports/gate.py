@@ -122,17 +122,23 @@ def verdict(found: Gate) -> list[str]:
     """What became of it, in sentences: the counts, what is named because it fails, the largest loss that could hide."""
     cells, count = found.cells, len(found.cells)
     counts = [f"{(cells['verdict'] == word).sum()} {word}" for word in WORDS]
-    said = [f"{count} of {count + len(found.missing)} cells compared: {', '.join(counts)} (Holm at 5 % over the {count})."]
+    said = [
+        f"{count} of {count + len(found.missing)} cells compared: {', '.join(counts)} (Holm at 5 % over the {count})."
+    ]
     for word, what in (("worse", "Worse"), (UNJUDGED, "Not judged, for want of an interval")):
         names = (cells["cell"] + " " + cells["key"])[cells["verdict"] == word]
         said += [f"{what}: {_listed(list(names))}."] if len(names) else []
     if found.missing:
-        said.append(f"Missing in the new ledger, which counts as failed: {_listed([f'{w} {k}' for k, w in found.missing.items()])}.")
+        said.append(
+            f"Missing in the new ledger, which counts as failed: {_listed([f'{w} {k}' for k, w in found.missing.items()])}."
+        )
     said += [f"The new ledger has {found.fresh} more, which nothing is known to compare with."] if found.fresh else []
     losses = cells.apply(_worst, axis=1)
     if losses.notna().any():
         line = cells.loc[losses.idxmax()]
-        said.append(f"The largest loss that no interval excludes is {losses.max():.3g} in {line['value']} ({line['cell']}).")
+        said.append(
+            f"The largest loss that no interval excludes is {losses.max():.3g} in {line['value']} ({line['cell']})."
+        )
     return [*said, speed(cells), f"Quality gate: {'passed' if found.code == PASSED else 'FAILED'}."]
 
 
@@ -173,7 +179,8 @@ def shown(found: Gate) -> pd.DataFrame:
     table = {"cell": cells["cell"], "value": cells["value"].str.partition("[")[0]}
     table |= {name: [f"{value:{form[1:]}}" for form, value in zip(forms, cells[name])] for name in ("base", "new")}
     table["difference"] = [
-        f"{value:{form}}" + ("" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]") for form, value, low, high in ends
+        f"{value:{form}}" + ("" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]")
+        for form, value, low, high in ends
     ]
     table["verdict"] = cells["verdict"]
     table["speed"] = [

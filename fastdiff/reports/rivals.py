@@ -24,9 +24,7 @@ class Comparison(NamedTuple):
     column: str
 
 
-def compared(
-    ledger: Ledger, column: str, one: pd.Series, other: pd.Series, others: Ledger | None = None
-) -> Comparison:
+def compared(ledger: Ledger, column: str, one: pd.Series, other: pd.Series, others: Ledger | None = None) -> Comparison:
     """one - other in a quality column; where no interval is known se and r are nan. others: the ledger that `other` is
     in, where it is another."""
     places = (ledger, one), (others or ledger, other)

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-PATIENCE = {"WANDB_FINISH_TIMEOUT": "300", "WANDB_FINISH_TIMEOUT_RAISES": "true"}  # s; without them uploads wait for ever
+PATIENCE = {
+    "WANDB_FINISH_TIMEOUT": "300",
+    "WANDB_FINISH_TIMEOUT_RAISES": "true",
+}  # s; without them uploads wait for ever
 _given_up: dict["Tracker", str] = {}  # where W&B could not be reached, once a process, and why
 Part = tuple[str, Callable[[], object]]  # what it is, and what writes it
 
