@@ -61,9 +61,8 @@ def main(cfg: DictConfig) -> None:
     if failures:
         left = [job.id for job in todo if job.id not in there]
         some = ", ".join(left[:5]) + (", ..." if len(left) > 5 else "")
-        print(
-            "\n".join([*failures, f"{len(left)} runs are left ({some}): make sync goes on with them"]), file=sys.stderr
-        )
+        failures.append(f"{len(left)} runs are left ({some}): make sync goes on with them")
+        print("\n".join(failures), file=sys.stderr)
         sys.exit(1)
 
 

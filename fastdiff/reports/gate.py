@@ -76,8 +76,8 @@ def _cell(base: Ledger, new: Ledger, old: dict, fresh: dict, one: pd.Series, oth
     """A cell of both ledgers on one line, its verdict still open."""
     names = [judged_by(record["values"]) for record in (old, fresh)]
     if names[0] != names[1]:
-        raise ValueError(f"cell {one['key']} has another protocol in each ledger: {names[0]} and {names[1]}; measure one"
-                         " of them again with this version")  # fmt: skip
+        raise ValueError(f"cell {one['key']} has a protocol of its own in each ledger: {' and '.join(names)}; measure"
+                         " one of them again with this version")  # fmt: skip
     column = names[0]
     found = compared(new, column, other, one, base).found
     known = not math.isnan(found.se)
@@ -122,23 +122,19 @@ def verdict(found: Gate) -> list[str]:
     """What became of it, in sentences: the counts, what is named because it fails, the largest loss that could hide."""
     cells, count = found.cells, len(found.cells)
     counts = [f"{(cells['verdict'] == word).sum()} {word}" for word in WORDS]
-    said = [
-        f"{count} of {count + len(found.missing)} cells compared: {', '.join(counts)} (Holm at 5 % over the {count})."
-    ]
+    said = [f"{count} of {count + len(found.missing)} cells compared: {', '.join(counts)}, by Holm at 5 % over them."]
     for word, what in (("worse", "Worse"), (UNJUDGED, "Not judged, for want of an interval")):
         names = (cells["cell"] + " " + cells["key"])[cells["verdict"] == word]
         said += [f"{what}: {_listed(list(names))}."] if len(names) else []
     if found.missing:
-        said.append(
-            f"Missing in the new ledger, which counts as failed: {_listed([f'{w} {k}' for k, w in found.missing.items()])}."
-        )
+        names = [f"{words} {key}" for key, words in found.missing.items()]
+        said.append(f"Missing in the new ledger, which counts as failed: {_listed(names)}.")
     said += [f"The new ledger has {found.fresh} more, which nothing is known to compare with."] if found.fresh else []
     losses = cells.apply(_worst, axis=1)
     if losses.notna().any():
         line = cells.loc[losses.idxmax()]
-        said.append(
-            f"The largest loss that no interval excludes is {losses.max():.3g} in {line['value']} ({line['cell']})."
-        )
+        where = f"{line['value']} ({line['cell']})"
+        said.append(f"The largest loss that no interval excludes is {losses.max():.3g} in {where}.")
     return [*said, speed(cells), f"Quality gate: {'passed' if found.code == PASSED else 'FAILED'}."]
 
 
@@ -161,8 +157,8 @@ def speed(cells: pd.DataFrame) -> str:
         return f"Speed is not judged: {ratio:.2f} times the old one {where}, too few for an interval."
     low, high = median_interval(alike)
     word = "not told apart" if low <= 1 <= high else "slower" if high < 1 else "faster"
-    return (f"Speed: {word}, {ratio:.2f} [{low:.2f}, {high:.2f}] times the old one, the median {where}; a machine's drift"
-            " between the two is in it, so that it is no failure.")  # fmt: skip
+    return (f"Speed: {word}, {ratio:.2f} [{low:.2f}, {high:.2f}] times the old one, the median {where}; a machine's"
+            " drift between the two is in it, so that it is no failure.")  # fmt: skip
 
 
 def _listed(names: list[str]) -> str:
@@ -175,13 +171,11 @@ def shown(found: Gate) -> pd.DataFrame:
     order = {word: at for at, word in enumerate(("worse", UNJUDGED, "better", "indistinguishable"))}
     cells = found.cells.sort_values("verdict", key=lambda words: words.map(order), kind="stable")
     forms = ["+.3f" if value.startswith("nll") else "+.2f" for value in cells["value"]]
-    ends = zip(forms, cells["difference"], cells["difference.low"], cells["difference.high"])
     table = {"cell": cells["cell"], "value": cells["value"].str.partition("[")[0]}
     table |= {name: [f"{value:{form[1:]}}" for form, value in zip(forms, cells[name])] for name in ("base", "new")}
-    table["difference"] = [
-        f"{value:{form}}" + ("" if pd.isna(low) else f" [{low:{form}}, {high:{form}}]")
-        for form, value, low, high in ends
-    ]
+    ends = zip(forms, cells["difference"], cells["difference.low"], cells["difference.high"])
+    known = [(f"{value:{form}}", "" if pd.isna(a) else f" [{a:{form}}, {b:{form}}]") for form, value, a, b in ends]
+    table["difference"] = ["".join(both) for both in known]
     table["verdict"] = cells["verdict"]
     table["speed"] = [
         "-" if pd.isna(ratio) else f"{ratio:.2f}x" + ("" if same else " (other machine)")

@@ -40,10 +40,10 @@ def parts(value: str) -> list[Part]:
     tables = [wr.WeavePanelSummaryTable(table_name="cells_table")]
     every = "JobType = 'cell'"
     return [
-        Part("Quality against speed", "A point a cell: lower right is better. Verdicts are in the table.", pareto, every),
+        Part("Quality against speed", "A point a cell; lower right is better.", pareto, every),
         Part("Cells and verdicts", "The tables of the sweeps, with paired differences.", tables, "JobType = 'sweep'"),
         Part("Knobs", "A line a cell.", [wr.ParallelCoordinatesPlot(columns=axes)], every),
-        Part("Cells beside one another", "What differs between chosen cells.", [wr.RunComparer(diff_only="split")], every),
+        Part("Cells beside one another", "What differs.", [wr.RunComparer(diff_only="split")], every),
         Part("Samples on shared noise", "Image i has the same noise in every cell.", samples, every),
         Part("Skip-Tuning", "Factors below 1 on the skips.", [against("rho_bottom"), against("rho_top")],
              f"{every} and (Config('rho_bottom') != 1 or Config('rho_top') != 1)"),
