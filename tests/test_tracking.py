@@ -181,6 +181,10 @@ def copied(measured, tmp_path) -> Path:
     return tmp_path
 
 
+def curve(run: dict) -> list[dict]:
+    return [{name: value for name, value in point.items() if "curve" in name} for point in run["history"]]
+
+
 def test_syncing_a_copied_ledger_writes_the_same_runs_with_verdicts(measured, copied):
     record = next(Ledger(copied / "runs").all("quality"))
     keys = [record["key"] for record in Ledger(copied / "runs").all("quality")]
@@ -192,11 +196,7 @@ def test_syncing_a_copied_ledger_writes_the_same_runs_with_verdicts(measured, co
     assert record["settings"] == here[record["key"]]["config"]["settings"]
     for name in keys:
         assert here[name]["config"] == there[name]["config"] and here[name]["group"] == "two"
-        curves = [
-            [{k: v for k, v in point.items() if "curve" in k} for point in each[name]["history"]]
-            for each in (here, there)
-        ]
-        assert curves[0] == curves[1]
+        assert curve(here[name]) == curve(there[name])
     (plain,) = (name for name in keys if "plain" in here[name]["tags"])
     assert here[plain]["summary"]["verdict"] == "plain"
     (table,) = (artifact for name, artifact in here[({*keys} - {plain}).pop()]["artifacts"].items() if "table" in name)

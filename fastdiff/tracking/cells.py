@@ -21,9 +21,9 @@ class CellView:
     """What W&B is shown of a cell.
 
     row: its line of the table; `knobs` names the columns that are settings, the others become summary metrics, their
-    names in the letters that W&B sorts and filters by. config: what is kept nested beside the flat knobs. curve: a
-    point a step, with any of CURVES. samples, plain: uint8 (N C H W) of this cell and of the plain cell of its steps, image i
-    from the same noise in both. uses: names of the artifacts it was measured with. generation: key of its images.
+    names in the letters that W&B sorts and filters by. config: what is kept nested beside the flat knobs. generation:
+    key of its images. curve: a point a step, with any of CURVES. samples, plain: uint8 (N C H W) of this cell and of
+    the plain cell of its steps, image i from the same noise in both. uses: names of the artifacts it was measured with.
     """
 
     row: dict[str, Any]
