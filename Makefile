@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
 LEDGER := $(filter ledger=%,$(ARGS))
-COMPARED = $(if $(BASE),"base='$(BASE)'") $(if $(NEW),"new='$(NEW)'") $(if $(GRID),grid=$(GRID))
+COMPARED = $(if $(BASE),"base='$(BASE)'") $(if $(NEW),"new='$(NEW)'") $(if $(GRID),cells=$(GRID))
 GRIDS := $(basename $(notdir $(wildcard conf/grid/*.yaml)))
 
 # Sweep the grids of $(1), then write the report. A failed cell fails the target at its end; wrong settings stop it at once.

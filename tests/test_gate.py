@@ -134,7 +134,7 @@ def test_the_command_writes_a_table_and_its_exit_code_is_the_verdict(base, tmp_p
     worse = keys(base)[3]
     ledger_of(tmp_path / "new", **{worse: 2.0})
     places = [f"base={base.root}", f"out={tmp_path / 'out'}"]
-    done = run(*places, f"new={tmp_path / 'new'}", "grid=small")
+    done = run(*places, f"new={tmp_path / 'new'}", "cells=small")
     assert done.returncode == FAILED, done.stderr
     assert "Quality gate: FAILED." in done.stdout and "1 worse" in done.stdout
     table = pd.read_csv(tmp_path / "out" / "compare.csv")
