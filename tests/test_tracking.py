@@ -38,6 +38,15 @@ TINY = ["budget.n=10", "device=cpu", "device.batch=10", "device.precision=float3
 DRAW = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def staging(tmp_path_factory):
+    """Where W&B puts the files of artifacts: elsewhere than in the home folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("wandb")))
+        yield
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """An empty current folder that W&B writes into; it remembers the first one of a process."""

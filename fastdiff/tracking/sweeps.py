@@ -43,7 +43,7 @@ def _log_files(run, source: Source) -> None:
 
     artifact = wandb.Artifact(source.name, type=source.kind, metadata=source.metadata)
     for path in source.files:
-        artifact.add_file(str(path))
+        artifact.add_file(str(path), policy="immutable")  # else W&B keeps a copy of its own
     run.log_artifact(artifact)
 
 
