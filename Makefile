@@ -5,6 +5,7 @@ PY := .venv/bin/python
 # Two processes of one thread each: two threads wait for one another longer than small networks compute.
 TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 LEDGER := $(filter ledger=%,$(ARGS))
+COMPARED = $(if $(BASE),"base='$(BASE)'") $(if $(NEW),"new='$(NEW)'") $(if $(GRID),cells=$(GRID))
 GRIDS := $(basename $(notdir $(wildcard conf/grid/*.yaml)))
 
 # Sweep the grids of $(1), then write the report. A failed cell fails the target at its end; wrong settings stop it at once.
@@ -16,7 +17,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
-	report sync train parity reproduce calibrate tune lint format test test-slow clean
+	report sync dashboard train parity reproduce calibrate tune lint format test test-slow clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,11 +57,14 @@ gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
 speed: setup ## Ours beside diffusers, the DeepCache package and clean-fid, in turns; parts=[own] times your network
 	$(PY) benchmarks/speed.py $(ARGS)
 
-report: setup ## Table, figures and results/report/index.html from what has been measured
-	$(PY) benchmarks/report.py $(ARGS)
+report: setup ## Table, figures and results/report/index.html; BASE=ledger NEW=ledger [GRID=name]: is anything worse?
+	$(PY) $(if $(BASE)$(NEW),benchmarks/compare.py $(COMPARED),benchmarks/report.py) $(ARGS)
 
 sync: setup ## Upload what has been measured to Weights & Biases
 	$(PY) benchmarks/sync.py $(ARGS)
+
+dashboard: setup ## A W&B workspace and report of it; without an account the workspace as JSON
+	$(PY) benchmarks/dashboard.py $(ARGS)
 
 train: setup ## Train the embedded network and its classifier from scratch (about an hour; resumes)
 	$(PY) benchmarks/train.py $(ARGS)

@@ -1,4 +1,4 @@
-"""fastdiff run | gamma | speed | report | train | sync | parity | reproduce | calibrate | tune: commands by name."""
+"""fastdiff COMMAND: the entry points of benchmarks/ by name."""
 
 import importlib
 import sys
@@ -8,12 +8,14 @@ COMMANDS = {
     "gamma": "estimate, print, import or export score norms for Analytic-DPM",
     "speed": "time caching intervals in turns, beside what their operations promise",
     "report": "tables, figures and a page from what has been measured",
+    "compare": "a ledger beside an earlier one: is anything worse? exit code 0, 3 (worse), 2 (nothing to compare)",
     "parity": "compare with fixtures made by the official code",
     "reproduce": "a published table beside ours: fastdiff reproduce table=paper/deepcache_table2",
     "calibrate": "whether intervals and verdicts keep their promise, on pools of images",
     "tune": "choose a knob's value on one set of noise and reference images, confirm it on another",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",
+    "dashboard": "a W&B workspace and report of what was uploaded",
 }
 
 

@@ -156,8 +156,8 @@ def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], f
 
     tracker = build(Tracker, OmegaConf.to_container(config.tracker), "tracker")
     found = [] if tracker.name == "none" else lines(ledger, keys, fell)
-    if found and (trouble := track_sweep(tracker, name, found)):
-        print(trouble, file=sys.stderr)
+    if found and (trouble := track_sweep(tracker, name, found)) and not trouble.again:
+        print(trouble.said, file=sys.stderr)
 
 
 def write_grid(config: DictConfig, members: dict) -> None:

@@ -29,7 +29,7 @@ def score_covariances(cell: Cell, ledger: Ledger, denoiser, images) -> list[floa
     """cov_x0 of each step, from norms of this very network (Skip-Tuning at work); None if not needed.
 
     Under DeepCache every call takes the norm of the uncached network, or with analytic.cached=joint a shallow call its
-    own.
+    own. images None, here and below: no network is at hand; LookupError where something is not in the ledger.
     """
     if not cell.analytic:
         return None
@@ -64,6 +64,7 @@ def score_norms(
         ledger,
         norms_identity(cell),
         [float(sigma) for sigma in sigmas],
+        images,
         lambda missing: estimate(denoiser, images, missing, cell.score_norms, cell.device.batch, progress),
         lacking=cell.score_norms.estimator == "mse",
     )
@@ -77,6 +78,7 @@ def joint_norms(cell: Cell, ledger: Ledger, denoiser, images, calls: list[Joint]
         ledger,
         joint_identity(cell),
         calls,
+        images,
         lambda missing: estimate_joint(denoiser, images, missing, cell.score_norms, cell.device.batch, progress),
         lacking=cell.score_norms.estimator == "mse",
     )
@@ -108,6 +110,7 @@ def placed(cell: Cell, ledger: Ledger, denoiser, images, progress: Callable = it
             ledger,
             norms_identity(cell) | {"of": "bound"},
             at,
+            images,
             lambda missing: estimate_terms(denoiser, images, missing, knobs, cell.device.batch, progress),
             kind=Terms,
         )
@@ -115,7 +118,9 @@ def placed(cell: Cell, ledger: Ledger, denoiser, images, progress: Callable = it
     return replace(denoiser, curves=Curves(tuple(levels.tolist()), **curves))
 
 
-def _kept(ledger: Ledger, identity: dict, wanted: list, find: Callable, lacking=False, kind: type = Norm) -> dict:
+def _kept(
+    ledger: Ledger, identity: dict, wanted: list, images, find: Callable, lacking=False, kind: type = Norm
+) -> dict:
     """What is stored under an identity, with what is missing found and stored.
 
     lacking: whether what a store of earlier versions does not know (mse, mse_x0) is missing too.
@@ -125,6 +130,8 @@ def _kept(ledger: Ledger, identity: dict, wanted: list, find: Callable, lacking=
     missing = [at for at in wanted if at not in store or lacking and None in store[at]]
     if not missing:
         return store
+    if images is None:
+        raise LookupError(f"score norms of {len(missing)} noise levels are not in {path.parent}")
     found = find(missing)
     write_store(path, identity, found, kind)  # another process may have written in between: what was found is kept
     return {**store, **found}

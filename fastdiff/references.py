@@ -49,8 +49,7 @@ def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | N
     asked = card_of(cell)
     if cell.metrics.reference is not None:
         return Reference(_imported(cell, asked), None)
-    identity = {"data": cell.data.identity(), "extractor": cell.metrics.extractor_identity()} | cell.budget.parted()
-    path = ledger.path("reference", key(identity), ".npz")
+    path = ledger.path("reference", reference_key(cell), ".npz")
     beside = path.with_name(f"{path.stem}.sample.npz")
     if not (path.exists() and beside.exists()):
         found = extractor(images.pixels[HALVES[cell.budget.part]]).features
@@ -59,6 +58,12 @@ def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | N
     kept = read_npz(beside)
     known = read_reference(path, dataclasses.replace(asked, code_version=None))  # another version's are as good
     return Reference(known.moments, Sample(kept["features"], float(kept["within"]), kept["radii"]))
+
+
+def reference_key(cell: Cell) -> str:
+    """What the statistics of a cell's reference are filed under, unless they came from a file."""
+    identity = {"data": cell.data.identity(), "extractor": cell.metrics.extractor_identity()}
+    return key(identity | cell.budget.parted())
 
 
 def card_of(cell: Cell) -> ReferenceCard:

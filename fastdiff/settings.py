@@ -3,6 +3,7 @@
 import os
 import platform
 import sys
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -72,6 +73,27 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
         raise ValueError(f"model '{model.name}' works in latents, and there are no score norms or bounds of latents:"
                          " choose a sampler of variance small, and metrics of images")  # fmt: skip
     return cell
+
+
+def recorded(record: dict) -> Cell:
+    """The cell that a quality record is of, from the record alone: digests and arch are as recorded, no file is looked
+    at. Its device is only a name for its precision, and nothing is known of the files of a decoder or text encoder.
+
+    Raises ValueError or KeyError for what no version of these settings wrote.
+    """
+    identity, conf = record["identity"], record["settings"]
+    generation, metrics = identity["generation"], identity["metrics"]
+    network = {name: generation["model"][name] for name in ("arch", "sha256")}
+    anywhere = {"name": "cpu", "precision": "float32"}
+    cell = cell_of(conf | {"model": conf["model"] | network, "device": anywhere}, resolve=False)
+    used = conf["device"] | {"name": "cuda", "precision": generation["precision"]}
+    digests = {"sha256": metrics.get("sha256"), "reference_sha256": metrics.get("reference")}
+    return replace(
+        cell,
+        data=replace(cell.data, sha256=identity["reference"]["sha256"]),
+        metrics=replace(cell.metrics, **digests),
+        device=build(Device, used, "device"),
+    )
 
 
 def card(group: str, name: str) -> DataCard | MetricsCard | ModelCard:

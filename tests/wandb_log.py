@@ -28,17 +28,18 @@ def messages(path: Path):
 
 
 def read(folder: Path) -> dict:
-    """id, group, job_type, config, summary and history (a list of dicts) of the one run below a folder."""
+    """id, group, job_type, tags, config, summary, history (a list of dicts), metrics (how series are defined) and
+    artifacts (name -> type and paths) of the one run below a folder."""
     import wandb
 
     wandb.teardown()  # of this process's runs the file may not be whole before
     (path,) = folder.glob("*.wandb")
-    found = {"config": {}, "summary": {}, "history": []}
+    found = {"config": {}, "summary": {}, "history": [], "metrics": {}, "artifacts": {}}
     for message in messages(path):
         kind = message.WhichOneof("record_type")
         if kind == "run":
             run = message.run
-            found |= {"id": run.run_id, "group": run.run_group, "job_type": run.job_type}
+            found |= {"id": run.run_id, "group": run.run_group, "job_type": run.job_type, "tags": [*run.tags]}
             found["config"] |= _items(run.config.update)
         elif kind == "config":
             found["config"] |= _items(message.config.update)
@@ -46,7 +47,22 @@ def read(folder: Path) -> dict:
             found["summary"] |= _items(message.summary.update)
         elif kind == "history":
             found["history"].append(_items(message.history.item))
+        elif kind == "metric":
+            metric = message.metric
+            chosen = [field.name for field, on in metric.summary.ListFields() if on]
+            found["metrics"][metric.name] = {"over": metric.step_metric, "summary": chosen}
+        elif kind == "artifact":
+            artifact = message.artifact
+            paths = sorted(entry.path for entry in artifact.manifest.contents)
+            found["artifacts"][artifact.name] = {"type": artifact.type, "paths": paths}
     return found
+
+
+def runs(folder: Path) -> dict[str, dict]:
+    """Every offline run that was written from a folder, by its id."""
+    found = list(map(read, (folder / "wandb").glob("offline-run-*")))
+    assert len({run["id"] for run in found}) == len(found)
+    return {run["id"]: run for run in found}
 
 
 def _items(items) -> dict:
