@@ -1,4 +1,4 @@
-"""fastdiff run | gamma | speed | report | train | sync | parity | reproduce | calibrate | tune: commands by name."""
+"""fastdiff run | gamma | speed | report | diagnose | train | sync | parity | reproduce | calibrate | tune: by name."""
 
 import importlib
 import sys
@@ -8,6 +8,7 @@ COMMANDS = {
     "gamma": "estimate, print, import or export score norms for Analytic-DPM",
     "speed": "time caching intervals in turns, beside what their operations promise",
     "report": "tables, figures and a page from what has been measured",
+    "diagnose": "the papers' figures of your network and of what has been measured",
     "parity": "compare with fixtures made by the official code",
     "reproduce": "a published table beside ours: fastdiff reproduce table=paper/deepcache_table2",
     "calibrate": "whether intervals and verdicts keep their promise, on pools of images",
