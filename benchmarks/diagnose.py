@@ -108,9 +108,7 @@ def cache_similarity(subject: Subject, name: str):
         denoiser = placed(cell, subject.ledger, load_denoiser(cell).eager(), subject.images)
         cov_x0 = score_covariances(cell, subject.ledger, denoiser, subject.images)
         labels, bar = labels_of(cell, subject.images), subject.bar(f"{name} {sampler}")
-        found[sampler] = similarities(
-            denoiser, cell.sampler, subject.cfg.branches, n, seed, labels, cov_x0, bar
-        )
+        found[sampler] = similarities(denoiser, cell.sampler, subject.cfg.branches, n, seed, labels, cov_x0, bar)
     return similarity_drawing(found, name, subject.said(f"{n} trajectories")), similarity_frame(found)
 
 

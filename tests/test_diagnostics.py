@@ -163,7 +163,7 @@ def test_similarity_is_symmetric_with_a_unit_diagonal_and_of_the_very_trunk(deno
         assert each.shape == (5, 4, 4)
         assert np.allclose(each, each.transpose(0, 2, 1), atol=1e-12)
         assert np.allclose(each[:, range(4), range(4)], 1, atol=1e-12) and (np.abs(each) <= 1 + 1e-12).all()
-    ((x0, noise, cond),), seen = noised(), {}
+    ((x0, _, cond),), seen = noised(), {}
     with torch.inference_mode():
         walk(Watched(random_unet, lambda i, u, d: seen.update({i + 1: u})), x0, torch.ones(4), cond, None)
         for branch in range(1, random_unet.rungs + 1):

@@ -106,8 +106,8 @@ def norms_drawing(norms: pd.DataFrame, name: str, said: str) -> Drawing:
     """eps_ms with its band, and on a log axis what is left, by both estimators."""
     shaded = spans(norms["sigma"], norms["clipped"])
     ours, other = ({"colour": COLOURS[sampler], "band": True} for sampler in ("analytic_ddpm", "ddpm"))
-    panels = [Panel("sigma", "eps_ms  (mean over images, per pixel)", "score norm",
-                    (series(norms, "eps_ms", "sigma", "eps_ms", **ours),), spans=shaded, log="x", level=1.0)]  # fmt: skip
+    norm, y = series(norms, "eps_ms", "sigma", "eps_ms", **ours), "eps_ms  (mean over images, per pixel)"
+    panels = [Panel("sigma", y, "score norm", (norm,), spans=shaded, log="x", level=1.0)]
     seen = norms[norms["left"] > 0]
     lines = [series(_above(seen, "left"), "1 - eps_ms", "sigma", "left", **ours)]
     if "mse" in norms:
@@ -166,5 +166,3 @@ def trajectories_drawing(found: pd.DataFrame, name: str, said: str) -> Drawing:
         f" {added}. {said}"
     )
     return Drawing(name, "The optimal trajectory", sentence, tuple(panels), columns=2)
-
-

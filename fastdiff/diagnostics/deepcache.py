@@ -1,7 +1,7 @@
 """DeepCache's figures (Ma, Fang & Wang 2024, arXiv 2312.00858): how alike a trajectory's trunks are, what calls cost.
 
-    similarity of calls i and j    mean over images of <u_i, u_j> / (||u_i|| ||u_j||), u (C H W): the state that enters
-                                   up(branch - 1), which a full call keeps and shallow calls take for their own
+similarity of calls i and j    mean over images of <u_i, u_j> / (||u_i|| ||u_j||), u (C H W): the state that enters
+                               up(branch - 1), which a full call keeps and shallow calls take for their own
 """
 
 from collections.abc import Callable, Iterable

@@ -17,5 +17,5 @@ def index(title: str, figures: dict[str, Drawing | str]) -> str:
             continue
         files = ", ".join(f'<a href="{name}.{suffix}">{suffix}</a>' for suffix in ("svg", "png", "csv"))
         caption = f"<figcaption>{escape(drawn.sentence)} Files: {files}.</figcaption>"
-        sections.append((drawn.title, f'<figure>{fragment(drawn)}{caption}</figure>'))
+        sections.append((drawn.title, f"<figure>{fragment(drawn)}{caption}</figure>"))
     return page(title, *sections)

@@ -1,8 +1,8 @@
 """Skip-Tuning's figures (Ma et al. 2024, arXiv 2402.15170): norm ratios of the concats, and denoising losses.
 
-    prop_i = ||d_i||_2 / ||u_i||_2               d_i: skip as it is eaten (with rho_i), u_i: main branch (Fig. 2)
-    pixel loss    E ||x0_net - x0||^2 / d        x0_net raw, x = x0 + sigma z
-    feature loss  E ||f(x0_net) - f(x0)||^2 / D  of images of 8 bits, as every extractor f sees them
+prop_i = ||d_i||_2 / ||u_i||_2               d_i: skip as it is eaten (with rho_i), u_i: main branch (Fig. 2)
+pixel loss    E ||x0_net - x0||^2 / d        x0_net raw, x = x0 + sigma z
+feature loss  E ||f(x0_net) - f(x0)||^2 / D  of images of 8 bits, as every extractor f sees them
 """
 
 import math
