@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from ..gamma import Norm
-from ..reports.figures import COLOURS, INK, SPARE
+from ..reports.figures import COLOURS, INK, MUTED, SPARE
 from ..samplers import DDIM
 from .drawing import Drawing, Panel, Span, interval, looks, series
 
 CLIPPED = {
     "lower": ("clipped to the lower bound", SPARE[0]),
-    "upper": ("clipped to the upper bound", COLOURS["ddpm_large"]),
+    "upper": ("clipped to the upper bound", MUTED),
 }
 
 
@@ -106,12 +106,12 @@ def norms_drawing(norms: pd.DataFrame, name: str, said: str) -> Drawing:
     """eps_ms with its band, and on a log axis what is left, by both estimators."""
     shaded = spans(norms["sigma"], norms["clipped"])
     ours, other = ({"colour": COLOURS[sampler], "band": True} for sampler in ("analytic_ddpm", "ddpm"))
-    norm, y = series(norms, "eps_ms", "sigma", "eps_ms", **ours), "eps_ms  (mean over images, per pixel)"
+    norm, y = series(norms, "eps_ms", "sigma", "eps_ms", **ours), "eps_ms\nmean over images, per pixel"
     panels = [Panel("sigma", y, "score norm", (norm,), spans=shaded, log="x", level=1.0)]
     seen = norms[norms["left"] > 0]
-    lines = [series(_above(seen, "left"), "1 - eps_ms", "sigma", "left", **ours)]
+    lines = [series(_above(seen, ["left", "mse"]), "1 - eps_ms", "sigma", "left", **ours)]
     if "mse" in norms:
-        lines.append(series(_above(norms, "mse"), "mse of eps", "sigma", "mse", **other, dash="--"))
+        lines.append(series(_above(norms, ["mse", "left"]), "mse of eps", "sigma", "mse", **other, dash="--"))
     panels.append(Panel("sigma", "E Cov[eps | x] / d", "what is left to know", tuple(lines), spans=shaded, log="xy"))
     sentence = (
         "The norm that the optimal variance comes from, and what it leaves: both estimates are one where the network is"
@@ -120,9 +120,11 @@ def norms_drawing(norms: pd.DataFrame, name: str, said: str) -> Drawing:
     return Drawing(name, "Score norms", sentence, tuple(panels), columns=2)
 
 
-def _above(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Intervals that reach 0 or below end, on a log axis, at a tenth of their value."""
-    return frame.assign(**{f"{column}.low": np.maximum(frame[f"{column}.low"], frame[column] / 10)})
+def _above(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """On a log axis an interval of the first column that reaches 0 or below goes on to the least that is drawn."""
+    drawn = frame[[column for column in columns if column in frame]]
+    low = f"{columns[0]}.low"
+    return frame.assign(**{low: np.maximum(frame[low], drawn[drawn > 0].min(axis=None) / 2)})
 
 
 def variances_drawing(found: dict[str, pd.DataFrame], name: str, said: str) -> Drawing:
@@ -131,7 +133,7 @@ def variances_drawing(found: dict[str, pd.DataFrame], name: str, said: str) -> D
     for title, frame in found.items():
         frame = frame[::-1]
         optimal = {"colour": COLOURS["analytic_ddpm"], "band": True}
-        lines = [series(_above(frame[frame["optimal"] > 0], "optimal"), "optimal", "t", "optimal", **optimal)]
+        lines = [series(_above(frame[frame["optimal"] > 0], ["optimal", "lower"]), "optimal", "t", "optimal", **optimal)]
         for column, label, look in (
             ("upper", "upper bound", {"colour": INK, "dash": "--"}),
             ("large", "DDPM's large: beta", {"colour": COLOURS["ddpm_large"], "dash": "-."}),

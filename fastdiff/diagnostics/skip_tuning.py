@@ -16,7 +16,7 @@ from ..plans import SkipTuning
 from .drawing import Drawing, Panel, interval, looks, series
 from .operands import watched
 
-RATIO = "prop_i = ||d_i|| / ||u_i||  (mean over images)"
+RATIO = "prop_i = ||d_i|| / ||u_i||\nmean over images"
 
 
 def called(plan: SkipTuning) -> str:
@@ -144,7 +144,7 @@ def losses_drawing(losses: pd.DataFrame, name: str, extractor: str, said: str) -
     for space, part in losses.groupby("space", sort=False):
         for panels, y, label, log, level in (
             (rows[0], "loss", f"mean squared error\n{labels[space]}", "xy", None),
-            (rows[1], "relative", "loss / loss at rho 1", "x", 1.0),
+            (rows[1], "relative", "loss / loss at rho 1", "xy", 1.0),
         ):
             lines = [series(part[part["rho"] == rho], rho, "sigma", y, **look[rho]) for rho in look]
             panels.append(Panel("sigma", label, f"{space} space", tuple(lines), log=log, level=level))
