@@ -17,7 +17,7 @@ endef
 
 .DEFAULT_GOAL := help
 .PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
-	report sync dashboard train parity reproduce calibrate tune lint format test test-slow clean
+	report diagnose sync dashboard train parity reproduce calibrate tune lint format test test-slow clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ speed: setup ## Ours beside diffusers, the DeepCache package and clean-fid, in t
 
 report: setup ## Table, figures and results/report/index.html; BASE=ledger NEW=ledger [GRID=name]: is anything worse?
 	$(PY) $(if $(BASE)$(NEW),benchmarks/compare.py $(COMPARED),benchmarks/report.py) $(ARGS)
+
+diagnose: setup ## The papers' figures (norm ratios, similarity of trunks, optimal variances ...) into results/diagnostics
+	$(PY) benchmarks/diagnose.py $(ARGS)
 
 sync: setup ## Upload what has been measured to Weights & Biases
 	$(PY) benchmarks/sync.py $(ARGS)

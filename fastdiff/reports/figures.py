@@ -78,7 +78,7 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None) -> Fig
     figure = Figure(figsize=(9.2, 5.4), layout="constrained")
     ax = figure.subplots()
     ax.set(xscale="log", xlabel="images_per_s  (log; right is faster)")
-    _readable(ax.xaxis, shown["images_per_s"])
+    readable(ax.xaxis, shown["images_per_s"])
     _quality_axis(ax, shown, column)
     best, rivals = front(shown, column), shown[plain(shown)]
     ax.plot(best["images_per_s"], best[column], drawstyle="steps-pre", **_FRONT)
@@ -193,10 +193,10 @@ def _quality_axis(ax, frame: pd.DataFrame, column: str) -> None:
     ax.set_ylabel(f"{column}  ({words(column)})")
     if 0 < frame[column].min() < 0.2 * frame[column].max():
         ax.set_yscale("log")
-        _readable(ax.yaxis, frame[column])
+        readable(ax.yaxis, frame[column])
 
 
-def _readable(axis, values: pd.Series) -> None:
+def readable(axis, values: pd.Series) -> None:
     """Plain numbers on a log axis, enough of them within one decade."""
     spread = values.max() / values.min()
     axis.set_major_locator(MaxNLocator(6) if spread < 3 else LogLocator(subs=(1, 2, 3, 5) if spread < 30 else (1, 3)))

@@ -1,0 +1,1 @@
+"""The papers' figures as numbers first: computed exactly, described once, drawn for print and for the browser."""
