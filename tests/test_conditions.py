@@ -181,8 +181,12 @@ def faults():
     torch.ones(10**7)  # 40 MB: more than the C library would keep by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-usual = min(faults() for _ in range(8))
-kept, serving = keep_freed(), min(faults() for _ in range(8))
+def after_a_larger_one():
+    torch.ones(2 * 10**7)
+    return faults()
+
+usual = after_a_larger_one()
+kept, serving = keep_freed(), after_a_larger_one()
 hand_back()
 print(kept, usual, serving, faults())
 """
