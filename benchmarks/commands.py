@@ -19,9 +19,12 @@ def commands(records: list[dict]) -> dict[str, str]:
     usual = {group: name for group, name in usual.items() if (conf / group).is_dir()}  # not Hydra's own groups
     members = {group: [path for path in (conf / group).iterdir() if path.suffix == ".yaml"] for group in usual}
     cards = {group: {path.stem: load(path) for path in paths} for group, paths in members.items()}
+    order = {group: at for at, group in enumerate(usual)}
     for record in records:
         words = ["python benchmarks/run.py"]
-        for group, values in record["settings"].items():
+        for group, values in sorted(
+            record["settings"].items(), key=lambda each: (order.get(each[0], len(order)), each[0])
+        ):
             if group not in usual:
                 words += changed(group, values, root.get(group))
                 continue
@@ -36,7 +39,7 @@ def commands(records: list[dict]) -> dict[str, str]:
 def changed(name: str, value, usual) -> list[str]:
     """Hydra overrides that turn `usual` into `value`, quoted for a shell."""
     if isinstance(value, dict) and isinstance(usual, dict):
-        inner = {(f"{name}.{k}" if k in usual else f"+{name}.{k}"): (v, usual.get(k)) for k, v in value.items()}
+        inner = {(f"{name}.{k}" if k in usual else f"+{name}.{k}"): (v, usual.get(k)) for k, v in sorted(value.items())}
         return [word for where, pair in inner.items() for word in changed(where, *pair)]
     return [] if value == usual else [shlex.quote(f"{name}={literal(value)}")]
 

@@ -301,10 +301,11 @@ def test_a_benchmark_goes_on_where_wandb_cannot_write(here, monkeypatch, capsys)
 def test_a_benchmark_goes_on_where_wandb_raises_in_the_middle_of_a_run(here, monkeypatch, capsys):
     import wandb
 
-    def raising(*_, **__):
-        raise RuntimeError("no room\nfor tables")
+    class Full(wandb.Table):
+        def __init__(self, *_, **__):
+            raise RuntimeError("no room\nfor tables")
 
-    monkeypatch.setattr(wandb, "Table", raising)
+    monkeypatch.setattr(wandb, "Table", Full)
     result = measure(here)
     said = capsys.readouterr().err
     assert complete(here, result) and lacks(said, f"W&B lacks of {result.key}: the table of samples (no room)")
