@@ -133,7 +133,9 @@ def variances_drawing(found: dict[str, pd.DataFrame], name: str, said: str) -> D
     for title, frame in found.items():
         frame = frame[::-1]
         optimal = {"colour": COLOURS["analytic_ddpm"], "band": True}
-        lines = [series(_above(frame[frame["optimal"] > 0], ["optimal", "lower"]), "optimal", "t", "optimal", **optimal)]
+        lines = [
+            series(_above(frame[frame["optimal"] > 0], ["optimal", "lower"]), "optimal", "t", "optimal", **optimal)
+        ]
         for column, label, look in (
             ("upper", "upper bound", {"colour": INK, "dash": "--"}),
             ("large", "DDPM's large: beta", {"colour": COLOURS["ddpm_large"], "dash": "-."}),
