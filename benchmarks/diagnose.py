@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -117,14 +118,20 @@ def cache_costs(subject: Subject, name: str):
     from fastdiff.diagnostics.quality import Missing, caching_drawing, over_caching
 
     cfg, model = subject.cfg, subject.cell.model
-    calls = cfg.sampler.steps
-    promised = costs(model, calls, cfg.intervals)
+
+    @cache
+    def promised(calls: int):
+        return costs(model, calls, cfg.intervals)
+
+    def draw(found, *more):
+        return caching_drawing(found, promised, *more)
+
     try:
-        return of_cells(subject, name, "deepcache", over_caching,
-                        lambda found, *more: caching_drawing(found, promised, *more))  # fmt: skip
+        return of_cells(subject, name, "deepcache", over_caching, draw)
     except Missing as error:
         print(f"{name}: without quality: {error}", file=sys.stderr)
-        return costs_drawing(promised, calls, name, f"Model {model.name}. Quality is missing: {error}"), promised
+        said, found = f"Model {model.name}. Quality is missing: {error}", promised(cfg.sampler.steps)
+        return costs_drawing(found, cfg.sampler.steps, name, said), found
 
 
 def analytic_norms(subject: Subject, name: str):

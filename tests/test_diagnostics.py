@@ -298,8 +298,11 @@ def test_what_is_measured_is_drawn_as_it_is_in_the_ledger(subject, ledger):
     assert list(line.x) == [0.8, 1.0] and line.name == "3 NFE, rho_top 1"
     for key, value in zip(frame.sort_values("rho_bottom")["key"], line.y):
         assert ledger.read("quality", key)["values"][column]["value"] == value
-    _, costs = diagnose.FIGURES["cache_costs"](subject, "cache_costs")
+    drawn, costs = diagnose.FIGURES["cache_costs"](subject, "cache_costs")
     assert set(costs["interval"]) == {1, 2, 3} and costs["rho_bottom"].eq(1).all()
+    lines = {line.name: dict(zip(line.x, line.y)) for line in drawn.panels[0].series}
+    for _, cell in costs[costs["branch"].notna()].iterrows():  # as many calls as the cells have
+        assert lines[f"interval {cell['interval']:g}, promised"][cell["branch"]] == pytest.approx(cell["promised"])
     drawn, _ = diagnose.FIGURES["analytic_quality"](subject, "analytic_quality")
     assert {line.name: list(line.x) for line in drawn.panels[0].series} == {"ddpm": [2, 3], "ddim": [2, 3]}
 

@@ -75,7 +75,12 @@ def _layout(drawing: Drawing, columns: int) -> dict:
 def _axes(drawing: Drawing, i: int, at: str, columns: int) -> dict:
     panel, found = drawing.panels[i], {}
     for axis, label in (("x", panel.x), ("y", panel.y if drawing.labelled(i) else "")):
-        looks = {"title": {"text": label, "standoff": 6}, "gridcolor": RULE, "linecolor": INK, "zeroline": False}
+        looks = {
+            "title": {"text": label.replace("\n", "<br>"), "standoff": 6},
+            "gridcolor": RULE,
+            "linecolor": INK,
+            "zeroline": False,
+        }
         looks |= {"ticks": "outside", "showgrid": panel.heat is None, "automargin": True}
         looks |= {"type": "log", "exponentformat": "power"} if axis in panel.log else {"type": "linear"}
         found[f"{axis}axis{at}"] = looks

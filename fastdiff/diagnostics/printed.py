@@ -47,7 +47,7 @@ def _panel(ax, panel: Panel, drawing: Drawing) -> None:
         else:
             readable(getattr(ax, f"{axis}axis"), values)
     if panel.ticks is not None:
-        ax.set_xticks(list(panel.ticks))
+        ax.set_xticks(list(panel.ticks), [f"{tick:g}" for tick in panel.ticks])
     for span in panel.spans:
         ax.axvspan(span.low, span.high, color=span.colour, alpha=0.15, lw=0, label=span.name)
     if panel.level is not None:

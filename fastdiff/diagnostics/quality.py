@@ -1,5 +1,7 @@
 """Figures of what has been measured: quality against rho, against branch and interval, and against steps."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from ..records import Ledger
@@ -111,23 +113,35 @@ def over_caching(frame: pd.DataFrame) -> pd.DataFrame:
     return found[found["steps"] == found["sampler"].map(steps)]
 
 
-def caching_drawing(found: pd.DataFrame, costs: pd.DataFrame, column: str, name: str, said: str) -> Drawing:
-    """A row a sampler: speed-up against the branch, promised and measured; quality. costs: `deepcache.costs`."""
+def caching_drawing(found: pd.DataFrame, costs: Callable, column: str, name: str, said: str) -> Drawing:
+    """A row a sampler: speed-up against the branch, promised and measured; quality.
+
+    costs: network calls of a trajectory -> `deepcache.costs`; of the cells' own number, because few calls hold few
+    intervals.
+    """
     panels = []
     for sampler, part in found.groupby("sampler", sort=False):
-        hits, plain = part[cached(part)].sort_values("branch"), part[~cached(part)]
-        look, steps = looks(sorted({*costs["interval"], *hits["interval"]})), int(part["steps"].iloc[0])
-        lines = promised(costs, look)
-        lines += [series(cells, f"interval {i:g}, measured", "branch", "speedup", **look[i] | {"dash": ""})
-                  for i, cells in hits.groupby("interval")]  # fmt: skip
-        ticks = range(1, int(costs["branch"].max()) + 1)
-        title = f"{sampler}, {steps} steps"
+        hits, plain, asked = (
+            part[cached(part)].sort_values("branch"),
+            part[~cached(part)],
+            costs(int(part["nfe"].iloc[0])),
+        )
+        look, title = (
+            looks(sorted({*asked["interval"], *hits["interval"]})),
+            f"{sampler}, {part['steps'].iloc[0]} steps",
+        )
+        ticks = range(1, int(asked["branch"].max()) + 1)
+
+        def marks(y: str, hits=hits, look=look) -> list:
+            groups = hits.groupby("interval")
+            return [
+                series(each, f"interval {i:g}, measured", "branch", y, **look[i] | {"dash": ""}) for i, each in groups
+            ]
+
+        lines = [*promised(asked, look), *marks("speedup")]
         panels.append(Panel("branch", "speed-up over uncached", title, tuple(lines), ticks=ticks, level=1.0))
-        lines = [series(cells, f"interval {i:g}, measured", "branch", column, **look[i] | {"dash": ""})
-                 for i, cells in hits.groupby("interval")]  # fmt: skip
-        level = float(plain[column].iloc[0]) if len(plain) else None
-        log = _log(part, column)
-        panels.append(Panel("branch", column, title, tuple(lines), ticks=ticks, log=log, level=level))
+        level, log = float(plain[column].iloc[0]) if len(plain) else None, _log(part, column)
+        panels.append(Panel("branch", column, title, tuple(marks(column)), ticks=ticks, log=log, level=level))
     sentence = (
         "What caching gives and costs, for each branch and interval. Lines: the speed-up that MACs promise; marks:"
         " measured (protocol quick, no interval known). Dotted, on the right: the uncached sampler. Whiskers: 95 %"
@@ -152,6 +166,7 @@ def steps_drawing(found: pd.DataFrame, column: str, name: str, said: str) -> Dra
     """Quality against steps, a line a sampler."""
     look = looks(found["line"])
     lines = tuple(series(part, line, "steps", column, **look[line]) for line, part in found.groupby("line"))
-    panel = Panel("steps", column, "uncached, every factor 1", lines, log="x" + _log(found, column))
+    ticks, log = sorted(found["steps"].unique().tolist()), "x" + _log(found, column)
+    panel = Panel("steps", column, "uncached, every factor 1", lines, log=log, ticks=ticks)
     sentence = f"Quality against the number of steps. Whiskers: 95 % intervals. {said}"
     return Drawing(name, "Quality against steps", sentence, (panel,), columns=1)
