@@ -2,8 +2,6 @@
 #   make bench ARGS="budget.n=2000 tracker=none"
 PYTHON ?= python3
 PY := .venv/bin/python
-# Two processes of one thread each: two threads wait for one another longer than small networks compute.
-TESTS := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 LEDGER := $(filter ledger=%,$(ARGS))
 COMPARED = $(if $(BASE),"base='$(BASE)'") $(if $(NEW),"new='$(NEW)'") $(if $(GRID),cells=$(GRID))
 GRIDS := $(basename $(notdir $(wildcard conf/grid/*.yaml)))
@@ -92,11 +90,12 @@ format: setup ## Mend style and formatting
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-test: setup ## All tests but the slow ones; under 10 minutes
-	$(TESTS) -m "not slow" $(ARGS)
+# One thread each: two of small networks wait for one another longer than they compute, and more so side by side.
+test: setup ## All tests but the slow ones, in two processes; under 10 minutes
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: setup ## The slow tests
-	$(TESTS) -m slow $(ARGS)
+	$(PY) -m pytest -m slow $(ARGS)
 
 clean: ## Delete what can be made again: environment, caches, report, offline W&B runs (not results/runs)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis results/report wandb
