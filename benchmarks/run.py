@@ -66,7 +66,7 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
     speed = ledger.read("speed", speed_key(cell))
     if tracker.name != "none" and not outcome.reused:
-        show(tracker, ledger, outcome.record, cfg.grid, alone=below == 0)
+        show(tracker, ledger, outcome.key, cfg.grid, alone=below == 0)
     shown = outcome.record["values"].items()
     values = [f"{name} {number(value)}" for name, value in shown if value["metric"] in (*JUDGED, "is")]
     known = " (already measured)" if outcome.reused else ""
@@ -82,7 +82,7 @@ def number(value: dict) -> str:
     return f"{value['value']:{form}}" + (f" ({value['no_interval']})" if "no_interval" in value else "")
 
 
-def show(tracker, ledger, record: dict, grid: str | None, alone: bool) -> None:
+def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
     """The cell as a W&B run; what goes wrong there is a line, never the end of the sweep.
 
     In a sweep its verdicts are still open: they are adjusted for all cells, and come with the table at the end.
@@ -95,16 +95,17 @@ def show(tracker, ledger, record: dict, grid: str | None, alone: bool) -> None:
     from fastdiff_benchmarks.commands import commands
 
     try:
+        record = ledger.read("quality", key)  # as `make sync` finds it
         for source in sources(ledger, record):
             digests = [sha256(path) for path in source.files]
             shared("tracked", [source.name, *digests], lambda source=source: tell(track_source(tracker, source)))
-        (line,) = lines(ledger, [record["key"]])
+        (line,) = lines(ledger, [key])
         if not alone:
             line |= dict.fromkeys(("verdict", "rival_verdict"))
-        command = commands([record])[record["key"]]
+        command = commands([record])[key]
         tell(track(tracker, cell_view(ledger, record, line, grid, command=command)))
     except Exception as error:  # the measurement is in the ledger, whatever a view of it makes of it
-        print(f"W&B was shown nothing of {record['key']} ({error}); `make sync` tries again", file=sys.stderr)
+        print(f"W&B was shown nothing of {key} ({error}); `make sync` tries again", file=sys.stderr)
 
 
 def tell(trouble) -> None:
