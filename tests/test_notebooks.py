@@ -106,16 +106,8 @@ def test_all_notebooks_run_within_five_minutes_of_two_cores_together(tmp_path):
     """Copies, beside no ledger: what is committed stays as it is, and notebook 05 measures its own. CPU time is what
     counts: a machine with other work takes longer."""
     shutil.copytree(FOLDER, tmp_path / "notebooks")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbmake",
-        "--nbmake-timeout=900",
-        "-p",
-        "no:cacheprovider",
-        "notebooks",
-    ]
+    options = ["--nbmake", "--nbmake-timeout=900", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "notebooks"]
     before = cpu_seconds()
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0 and f"{len(NAMES)} passed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
