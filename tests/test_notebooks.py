@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -101,12 +102,22 @@ def test_a_notebook_names_no_place_of_the_machine_it_ran_on(name):
 
 
 @pytest.mark.slow
-def test_all_notebooks_run_within_five_minutes_together(tmp_path):
-    """Copies, beside no ledger: what is committed stays as it is, and notebook 05 measures its own."""
+def test_all_notebooks_run_within_five_minutes_of_two_cores_together(tmp_path):
+    """Copies, beside no ledger: what is committed stays as it is, and notebook 05 measures its own. CPU time is what
+    counts: a machine with other work takes longer."""
     shutil.copytree(FOLDER, tmp_path / "notebooks")
-    command = [sys.executable, "-m", "pytest", "--nbmake", "-p", "no:cacheprovider", "notebooks"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    options = ["--nbmake", "--nbmake-timeout=900", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", *options, "notebooks"]
+    before = cpu_seconds()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0 and f"{len(NAMES)} passed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
+    assert cpu_seconds() - before < 2 * 300
+
+
+def cpu_seconds() -> float:
+    """Of all processes that were started here and have ended, and of theirs."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 @pytest.mark.slow
