@@ -218,8 +218,16 @@ def test_differences_can_be_put_away(open_page):
     assert page.locator(".difference:visible").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        (WIDE, "light"),
+        (NARROW, "dark"),
+        pytest.param(WIDE, "dark", marks=pytest.mark.slow),
+        pytest.param(NARROW, "light", marks=pytest.mark.slow),
+    ],
+    ids=["wide-light", "narrow-dark", "wide-dark", "narrow-light"],
+)
 def test_axe_finds_no_serious_fault(open_page, size, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(size, color_scheme=scheme)
