@@ -37,7 +37,8 @@ def main(cfg: DictConfig) -> None:
     if device.threads:
         torch.set_num_threads(device.threads)
     out = Path(cfg.out)
-    kept = {name: cfg[name] for name in ("width", "batch", "steps", "repeats", "seconds")} | dataclasses.asdict(device)
+    kept = {name: cfg[name] for name in ("width", "batch", "steps", "repeats", "seconds")}
+    kept["device"] = dataclasses.asdict(device)  # its batch is of parts quality, own and cells alone
     facts = {"machine": device_name(device), "made": provenance(), "settings": kept}
     for part in parts:
         print(f"{part} ...", flush=True)

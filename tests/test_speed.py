@@ -97,6 +97,7 @@ def test_a_tiny_run_writes_tables_conditions_and_the_figure(tmp_path):
     assert {"part", "arm", "median_ms", "p90_ms", "speedup", "first_call_s", "settled"} <= set(arms)
     conditions = json.loads((out / "conditions.json").read_text())
     assert {"threads", "cores", "load_average", "busy"} <= set(conditions["caching"])
+    assert conditions["caching"]["settings"]["batch"] == 2
     assert (out / "caching.png").stat().st_size > 10_000 and "promised" in done.stdout
 
 
