@@ -153,11 +153,12 @@ def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], f
     from fastdiff.knobs import build
     from fastdiff.reports.tables import lines
     from fastdiff.tracking import Tracker, track_sweep
+    from fastdiff_benchmarks.run import tell
 
     tracker = build(Tracker, OmegaConf.to_container(config.tracker), "tracker")
     found = [] if tracker.name == "none" else lines(ledger, keys, fell)
-    if found and (trouble := track_sweep(tracker, name, found)) and not trouble.again:
-        print(trouble.said, file=sys.stderr)
+    if found:
+        tell(track_sweep(tracker, name, found))
 
 
 def write_grid(config: DictConfig, members: dict) -> None:
