@@ -12,7 +12,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from fastdiff.heap import keep_freed
+from fastdiff.heap import in_one_stack, keep_freed
 from fastdiff.settings import GROUPS
 
 
@@ -43,7 +43,7 @@ def entry(config_name: str) -> Callable:
             keep_freed()
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
             try:
-                return run()
+                return in_one_stack(run)
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 refuse(error)
 

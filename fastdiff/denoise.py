@@ -197,8 +197,9 @@ class Denoiser:
                 out = run.shallow(inputs, c_noise, cond, scales[factors], trunk)
             skip, gain = wrapper.skip(sigma), wrapper.out(sigma)
             noisy = x if len(out) == len(x) else torch.cat([x, x])
-            seen = out[:, : x.shape[1]].contiguous().to(x.dtype) * gain  # a learned sigma is left out
-            return self._guided(seen.add_(noisy if skip == 1 else skip * noisy))
+            # A learned sigma is left out; the copy is this call's own, in one pass over what the network left cold.
+            seen = out[:, : x.shape[1]].to(x.dtype, memory_format=torch.contiguous_format, copy=True)
+            return self._guided(seen.mul_(gain).add_(noisy if skip == 1 else skip * noisy))
 
         return denoise
 

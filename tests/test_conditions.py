@@ -198,6 +198,29 @@ print(kept, usual, serving, faults())
     assert min(int(usual), int(anew)) > 1000 > 10 * int(serving)
 
 
+@LINUX
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 keeps every frame by itself")
+def test_at_no_depth_does_a_call_ask_for_a_new_piece_of_stack():
+    script = """
+import resource
+from fastdiff.heap import in_one_stack
+
+def nothing(_):
+    pass
+
+def faults(depth, most=0):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    list(map(nothing, range(200)))  # calls from C, as PyTorch's are
+    most = max(most, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return faults(depth - 1, most) if depth else most
+
+print(faults(400), in_one_stack(lambda: faults(400)))
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    usual, spared = map(int, said.split())
+    assert usual >= 200 > 20 > spared
+
+
 def test_where_the_high_water_mark_cannot_be_reset_there_is_no_peak(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "CLEAR_REFS", tmp_path / "nowhere" / "clear_refs")
     assert peak_mb(lambda: pytest.fail("work is in vain"), CPU) is None

@@ -3,10 +3,12 @@
 Only for channels-last networks: those whose memory is contiguous stay bit for bit what diffusers computes.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 FEW, WIDE = 256, 32  # tokens up to, and head width from which plain products beat the flash kernel in bfloat16
+FLASH_UNITS = "amx_bf16"  # the CPU's matrix units; where they are, the flash kernel wins by a tenth of a whole call
 
 
 class FewTokensProcessor:
@@ -25,6 +27,8 @@ class FewTokensProcessor:
 
 def hurry(official: nn.Module) -> None:
     """Give a bfloat16 diffusers model, whose weights are channels-last on a CPU, attention that is faster there."""
+    if getattr(torch.cpu, "get_capabilities", dict)().get(FLASH_UNITS):
+        return
     from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
     for part in official.modules():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastdiff.profiling import call_cost
-from fastdiff.unets import build, laid_out, walk
+from fastdiff.unets import build, hf_cpu, laid_out, walk
 from fastdiff.unets.hf import from_model, make
 
 diffusers = pytest.importorskip("diffusers")
@@ -207,8 +207,11 @@ def test_so_it_does_in_other_precisions(case, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("arch", [TINY, TINY | dict(attention_head_dim=8)])
-def test_channels_last_on_a_cpu_takes_other_ways_to_the_same_output(arch, dtype):
-    """64 images, for which diffusers' upsamplers copy; attention by plain products in bfloat16 where heads are wide."""
+@pytest.mark.parametrize("units", [False, True])
+def test_channels_last_on_a_cpu_takes_other_ways_to_the_same_output(units, arch, dtype, monkeypatch):
+    """64 images, for which diffusers' upsamplers copy; attention by plain products in bfloat16 where heads are wide and
+    the CPU has no matrix units."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {hf_cpu.FLASH_UNITS: units}, raising=False)
     net, x = build("hf", arch).to(dtype), torch.randn(64, 3, 32, 32).to(dtype)
     with torch.inference_mode():
         expected = net.official(x, 500).sample
@@ -217,7 +220,7 @@ def test_channels_last_on_a_cpu_takes_other_ways_to_the_same_output(arch, dtype)
     limit = 1e-5 if dtype == torch.float32 else 2e-2
     assert apart(found, expected) < limit
     hurried = [not isinstance(part.processor, attention.AttnProcessor2_0) for part in attentions(turned)]
-    assert hurried and all(hurried) == any(hurried) == (dtype == torch.bfloat16)
+    assert hurried and all(hurried) == any(hurried) == (dtype == torch.bfloat16 and not units)
     assert all(isinstance(part.processor, attention.AttnProcessor2_0) for part in attentions(net))
     graph = torch.compile(turned.__call__, fullgraph=True, dynamic=False, backend="eager")  # no graph break
     with torch.inference_mode():
