@@ -4,7 +4,7 @@
     python benchmarks/diagnose.py 'figures=[skip_loss]' 'rho=[[0.9,0.9],[0.5,1.0]]' images=512
     python benchmarks/diagnose.py model=edm_cifar10_uncond_vp data=cifar10 metrics=clean_fid 'samplers=[heun]'
 
-Each figure is <out>/<name>.svg, .png and .csv, and one of <out>/index.html. skip_norms, skip_loss, cache_similarity and
+Each figure is <out>/<name>.svg, .png and .csv, and one of <out>/index.html; `make report` shows them too. skip_norms, skip_loss, cache_similarity and
 analytic_norms, _variance, _trajectory are computed; skip_quality, cache_costs and analytic_quality are of cells in the
 ledger, and say which command measures what they lack. What each shows: docs/diagnostics.md.
 """
@@ -29,7 +29,8 @@ def main(cfg: DictConfig) -> None:
     if unknown := [name for name in cfg.figures or () if name not in FIGURES]:
         raise ValueError(f"figure '{unknown[0]}' is not one of: {', '.join(FIGURES)}")
     from fastdiff.diagnostics.page import index
-    from fastdiff.files import write
+    from fastdiff.files import write, write_json
+    from fastdiff.reports.papers import KNOWN
 
     subject, out, drawn = Subject(cfg), Path(cfg.out), {}
     for name in FIGURES if cfg.figures is None else cfg.figures:
@@ -43,6 +44,9 @@ def main(cfg: DictConfig) -> None:
             print(f"{name}: {time.perf_counter() - begun:.0f} s. {drawn[name].sentence}")
     if all(isinstance(each, str) for each in drawn.values()):
         raise ValueError(f"no figure could be drawn: {next(iter(drawn.values()), 'figures is empty')}")
+    words = {name: {"title": each.title, "sentence": each.sentence} for name, each in drawn.items()
+             if not isinstance(each, str)}  # fmt: skip
+    write_json(out / KNOWN, {"model": subject.cell.model.name, "figures": words})
     try:
         whole = index(f"fastdiff: the papers' figures, on {subject.cell.model.name}", drawn)
         write(out / "index.html", lambda file: file.write(whole.encode()))

@@ -2,7 +2,8 @@
 
     python benchmarks/report.py 'grids=[default,steps]' out=results/report
 
-It writes index.html, <grid>.csv for each grid, pareto.png, pareto.svg and samples.png into `out`.
+It writes index.html, <grid>.csv for each grid, pareto.png, pareto.svg and samples.png into `out`. What `make diagnose`
+has drawn of the same model, in the folder diagnostics beside `out`, is on the page too.
 """
 
 from pathlib import Path
@@ -38,7 +39,7 @@ def main(cfg: DictConfig) -> None:
     if not measured(every).any():
         print("no page: it draws the quality of generated images against speed, and only bounds have been measured")
         return
-    for name, content in views(ledger, chosen, tables, every).items():
+    for name, content in views(ledger, chosen, tables, every, out).items():
         write(out / name, lambda file, content=content: file.write(content))
     print(f"report: {out / 'index.html'}")
 
@@ -58,9 +59,10 @@ def grids(ledger, names: list[str] | None) -> dict[str, list[str]]:
     return known | ({"single": single} if single else {})
 
 
-def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
-    """File name -> content: the page and its pictures."""
+def views(ledger, chosen: dict, tables: dict, every, out: Path) -> dict[str, bytes]:
+    """File name in `out` -> content: the page and its pictures."""
     from fastdiff.reports import figures, html
+    from fastdiff.reports.papers import papers
     from fastdiff.reports.rows import image_columns, same
     from fastdiff.reports.sections import Story, drawn, sections
 
@@ -77,7 +79,8 @@ def views(ledger, chosen: dict, tables: dict, every) -> dict[str, bytes]:
     if arms := story.arms():
         files_["samples.png"] = figures.render(figures.samples([arm[:2] for arm in arms]), "png")
     title = f"fastdiff: what faster sampling costs, on {base['model']}"
-    page = html.page(title, *sections(story, files_["pareto.svg"]), data=drawn(story))
+    parts = sections(story, files_["pareto.svg"], papers(out.with_name("diagnostics"), base["model"]))
+    page = html.page(title, *parts, data=drawn(story))
     return files_ | {"index.html": page.encode()}
 
 

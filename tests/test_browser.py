@@ -3,21 +3,14 @@
 import csv
 import io
 import re
-import shutil
 
 import numpy as np
 import pytest
+from browsing import NARROW, WIDE, browser, fetched, grave_faults, opener, playwright
 from test_reports import FID, fill, make, settings, write_cell
 
 from fastdiff.reports import figures
 from fastdiff.reports.tables import table
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if BROWSER is None:
-    pytest.skip("no chromium or google-chrome is installed", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
@@ -37,32 +30,10 @@ def made(tmp_path_factory):
     return frame[frame["n"] == 1000], root / "report" / "index.html"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as started:
-        launched = started.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
 @pytest.fixture
 def open_page(browser, made):
-    """open_page(size, **context) -> the page, with what it said and asked for in .said and .asked."""
-    opened = []
-
-    def open_(size=WIDE, **context):
-        opened.append(browser.new_context(viewport=size, **context))
-        page = opened[-1].new_page()
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(made[1].as_uri())
-        return page
-
-    yield open_
-    for context in opened:
-        context.close()
+    with opener(browser, made[1]) as open_:
+        yield open_
 
 
 def keys_of(page, selector: str = "#plot [data-key]") -> list[str]:
@@ -89,7 +60,7 @@ def test_it_draws_everything_says_nothing_and_asks_for_nothing(made, open_page, 
     still = page.locator("figure svg").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
     assert len(still) == 2 and still[0] == 0 and still[1] > 100  # the plot has taken the place of the first
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]  # no sideways scrolling of the page
-    assert page.said == [] and [address for address in page.asked if not address.startswith("data:")] == [path.as_uri()]
+    assert page.said == [] and fetched(page) == [path.as_uri()]
 
 
 def test_it_is_not_allowed_to_ask_for_anything(open_page):
@@ -229,11 +200,6 @@ def test_differences_can_be_put_away(open_page):
     ids=["wide-light", "narrow-dark", "wide-dark", "narrow-light"],
 )
 def test_axe_finds_no_serious_fault(open_page, size, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page = open_page(size, color_scheme=scheme)
     page.locator("#plot [data-key][tabindex='0']").focus()  # so that its tip is looked at too
-    found = axe.Axe().run(page).response["violations"]
-    grave = [
-        (each["id"], each["nodes"][0]["html"][:200]) for each in found if each["impact"] in ("serious", "critical")
-    ]
-    assert grave == []
+    assert grave_faults(page) == []

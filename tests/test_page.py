@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 from test_reports import FID, fill, make
 
-from fastdiff.reports import samples
+from fastdiff.diagnostics.drawing import Drawing, Panel, Series
+from fastdiff.diagnostics.printed import printed
+from fastdiff.reports import figures, samples
 from fastdiff.reports.html import page
+from fastdiff.reports.papers import KNOWN, papers
 from fastdiff.reports.rows import plain
 from fastdiff.reports.tables import table
 
@@ -39,6 +42,14 @@ def test_the_policy_allows_the_pages_own_script_by_its_hash_and_nothing_from_els
     assert policy.startswith("default-src 'none'; ") and f"script-src 'sha256-{digest}';" in policy
     assert not re.search(r"https?:|\*|unsafe-eval", policy)
     assert text.index("Content-Security-Policy") < text.index("<style>")
+
+
+def test_further_scripts_are_allowed_by_their_hashes_as_a_browser_reads_them():
+    text = page("A title", data={}, scripts=["let a = 1;\r\n", "let b;"])
+    codes = re.findall(r"<script>(.*?)</script>", text, re.S)
+    assert codes[1:] == ["let a = 1;\n", "let b;"]
+    digests = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in codes]
+    assert "script-src " + " ".join(f"'sha256-{digest}'" for digest in digests) + ";" in text
 
 
 def test_without_data_a_page_has_no_script_and_may_run_none():
@@ -103,3 +114,16 @@ def test_large_differences_are_not_cut_off_and_large_images_are_made_smaller():
     assert samples.strength([np.full((1, 1, 2, 2), 60, np.uint8)]) == 4
     strip = Image.open(io.BytesIO(samples.strip(np.zeros((2, 3, 512, 512), np.uint8))))
     assert strip.size == (round(1028 / 4), round(514 / 4)) and strip.mode == "RGB"
+
+
+def test_the_papers_figures_of_the_same_model_are_on_the_page_and_lead_to_those_that_move(tmp_path):
+    drawn = Drawing("lines", "Loss & noise", "n = 3", (Panel("sigma", "loss", "", (Series("a", [1, 2], [3, 4]),)),))
+    (tmp_path / "lines.svg").write_bytes(figures.render(printed(drawn), "svg"))
+    words = {"title": drawn.title, "sentence": drawn.sentence}
+    known = {"model": "mnist", "figures": {"lines": words, "lost": words}}
+    (tmp_path / KNOWN).write_text(json.dumps(known))
+    found = papers(tmp_path, "mnist")
+    assert found.count("<svg") == found.count("<details") == 1 and "<summary>Loss &amp; noise</summary>" in found
+    assert "index.html" not in found and papers(tmp_path, "other") == papers(tmp_path / "nowhere", "mnist") == ""
+    (tmp_path / "index.html").touch()
+    assert f'<a href="../{tmp_path.name}/index.html">' in papers(tmp_path, "mnist")

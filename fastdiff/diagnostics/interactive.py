@@ -32,25 +32,29 @@ def interactive(drawing: Drawing):
     return go.Figure({"data": traces, "layout": layout})
 
 
-def fragment(drawing: Drawing) -> str:
-    """Html of one figure, for a page that has `library()` once before it."""
-    figure = json.loads(interactive(drawing).to_json())
-    data, layout = (json.dumps(figure[part], sort_keys=True).replace("</", "<\\/") for part in ("data", "layout"))
-    name, wide = drawing.name, 'tabindex="0" role="group" style="overflow-x: auto"'  # narrow screens scroll, by key too
+def place(drawing: Drawing) -> str:
+    """Html of where a figure will be drawn by its `code`."""
+    wide = 'tabindex="0" role="group" style="overflow-x: auto"'  # narrow screens scroll, by key too
     return (
         f'<div {wide} aria-label="{drawing.title}">'
-        f'<div id="{name}" style="height: {_height(drawing)}px; min-width: 44rem"></div></div>\n'
-        f'<script>Plotly.newPlot("{name}", {data}, {layout}, {{"responsive": true, "displaylogo": false}})</script>\n'
+        f'<div id="{drawing.name}" style="height: {_height(drawing)}px; min-width: 44rem"></div></div>\n'
     )
 
 
+def code(drawing: Drawing) -> str:
+    """The script that draws a figure in its `place`, once `library` has run."""
+    figure = json.loads(interactive(drawing).to_json())
+    data, layout = (json.dumps(figure[part], sort_keys=True).replace("</", "<\\/") for part in ("data", "layout"))
+    return f'Plotly.newPlot("{drawing.name}", {data}, {layout}, {{"responsive": true, "displaylogo": false}})'
+
+
 def library() -> str:
-    """plotly.js itself, as html, for the head of a page that needs no network."""
+    """plotly.js itself, a script: the page needs no network."""
     try:
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(ABSENT) from error
-    return f"<script>{get_plotlyjs()}</script>"
+    return get_plotlyjs()
 
 
 def _height(drawing: Drawing) -> int:

@@ -4,18 +4,20 @@ from html import escape
 
 from ..reports.html import page
 from .drawing import Drawing
-from .interactive import fragment, library
+from .interactive import code, library, place
 
 
 def index(title: str, figures: dict[str, Drawing | str]) -> str:
     """figures: name -> what was drawn, or the sentence that says why it was not. Raises ModuleNotFoundError without
     plotly, saying what to install."""
-    sections = [("", library() + "<p>Point at a mark for its values, click in a legend to hide, drag to zoom.</p>")]
+    scripts = [library()]
+    sections = [("", "<p>Point at a mark for its values, click in a legend to hide, drag to zoom.</p>")]
     for name, drawn in figures.items():
         if isinstance(drawn, str):
             sections.append((name, f"<p>Not drawn: {escape(drawn)}</p>"))
             continue
         files = ", ".join(f'<a href="{name}.{suffix}">{suffix}</a>' for suffix in ("svg", "png", "csv"))
         caption = f"<figcaption>{escape(drawn.sentence)} Files: {files}.</figcaption>"
-        sections.append((drawn.title, f"<figure>{fragment(drawn)}{caption}</figure>"))
-    return page(title, *sections)
+        sections.append((drawn.title, f"<figure>{place(drawn)}{caption}</figure>"))
+        scripts.append(code(drawn))
+    return page(title, *sections, scripts=scripts)

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
@@ -15,17 +16,18 @@ SCRIPTS = ("plot.js", "table.js")
 DASH, RANGE = "\N{EN DASH}", ' <span class="range">[{}, {}]</span>'
 
 
-def page(title: str, *sections: tuple[str, str], data: dict | None = None) -> str:
+def page(title: str, *sections: tuple[str, str], data: dict | None = None, scripts: Sequence[str] = ()) -> str:
     """Sections of (heading, html) -> a whole HTML document; a section without heading opens the page.
 
-    data: what the script draws and filters (`interactive.facts`); without it there is no script. The page's security
-    policy lets nothing run but that script, by its hash, and nothing be fetched.
+    data: what the report's script draws and filters (`interactive.facts`); without it that script is not there.
+    scripts: further ones, in order, at the page's end. The page's security policy lets nothing run but its scripts, by
+    their hashes, and nothing be fetched.
     """
     parts = [(f'<h2 id="{anchor(heading)}">{escape(heading)}</h2>\n' if heading else "") + content
              for heading, content in sections]  # fmt: skip
-    code = "" if data is None else "\n".join(_asset(name) for name in SCRIPTS)
-    digest = base64.b64encode(sha256(code.encode()).digest()).decode()
-    allowed = f"'sha256-{digest}'" if code else "'none'"
+    own = [] if data is None else ["\n".join(_asset(name) for name in SCRIPTS)]
+    codes = [code.replace("\r", "") for code in (*own, *scripts)]  # as a browser reads them before it takes their hash
+    allowed = " ".join(f"'sha256-{_digest(code)}'" for code in codes) or "'none'"
     policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'"
     facts = "" if data is None else f'<script type="application/json" id="facts">{_json(data)}</script>\n'
     return (
@@ -35,7 +37,7 @@ def page(title: str, *sections: tuple[str, str], data: dict | None = None) -> st
         f"<style>\n{_asset('page.css')}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n"
         + "\n".join(parts)
         + f"\n</main>\n{facts}"
-        + (f"<script>{code}</script>\n" if code else "")
+        + "".join(f"<script>{code}</script>\n" for code in codes)
         + "</body>\n</html>\n"
     )
 
@@ -131,6 +133,10 @@ def details(summary: str, content: str) -> str:
 def scrolling(content: str, label: str) -> str:
     """What may be wider than a narrow screen scrolls in its own box, by keyboard too."""
     return f'<div class="wide" tabindex="0" role="group" aria-label="{escape(label)}">{content}</div>'
+
+
+def _digest(code: str) -> str:
+    return base64.b64encode(sha256(code.encode()).digest()).decode()
 
 
 def _asset(name: str) -> str:

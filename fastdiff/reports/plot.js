@@ -86,9 +86,12 @@
       + "mark, Enter leads to the row");
     legend.replaceChildren();
     if (!cells.length) return draw("text", { x: MARGIN.left, y: 40 }, svg, "No cell is left to draw: reset the filters.");
-    const h = scale(cells.map((c) => c[x.name] / x.unit), cells.map((c) => c[x.name] / x.unit), MARGIN.left, width - MARGIN.right);
+    const trusted = cells.filter((cell) => !cell.far || x.name !== "images_per_s");  // a clock that stood still squeezes nobody
+    const xs = (trusted.length ? trusted : cells).map((cell) => cell[x.name] / x.unit);
+    const h = scale(xs, xs, MARGIN.left, width - MARGIN.right);
     const v = scale(cells.map((c) => c.y), cells.flatMap((c) => c.ends.filter((e) => e !== null)), height - MARGIN.bottom, MARGIN.top);
-    for (const cell of cells) [cell.left, cell.top] = [h.at(cell[x.name] / x.unit), v.at(cell.y)];
+    const inside = (left) => Math.min(Math.max(left, MARGIN.left), width - MARGIN.right);
+    for (const cell of cells) [cell.left, cell.top] = [inside(h.at(cell[x.name] / x.unit)), v.at(cell.y)];
     axes(svg, width, height, h, v, x, metric);
     lines(svg, cells, x, metric);
     marks(svg, cells, v, x, metric);
@@ -203,7 +206,7 @@
       entry(value === Infinity ? "listed full calls" : value === 1 ? "uncached" : `interval ${value}`, { d: SHAPES[marker] });
     if (cells.some((cell) => cell.hollow)) entry("rho below 1", { d: SHAPES.o, fill: "var(--paper)" });
     entry("plain sampler; number: steps", { d: "M-9,0H9" });
-    if (cells.some((cell) => cell.far)) entry("? clock not to be trusted, not on the front", { d: "" });
+    if (cells.some((cell) => cell.far)) entry("? clock not to be trusted: not on the front, at the edge if beyond the others", { d: "" });
     entry("Pareto front", { d: "M-9,0H9", "stroke-width": 6, opacity: 0.3 });
     if (cells.some((cell) => cell.key === facts.baseline)) entry("baseline", { d: SHAPES.o, fill: "none", stroke: "currentColor" });
   }

@@ -72,8 +72,8 @@ class Story:
         return samples.arms(self.ledger, self.alike, self.base, best)
 
 
-def sections(story: Story, pareto: bytes) -> list[tuple[str, str]]:
-    """(heading, html) of the page. pareto: the still figure as SVG."""
+def sections(story: Story, pareto: bytes, papers: str = "") -> list[tuple[str, str]]:
+    """(heading, html) of the page. pareto: the still figure as SVG. papers: `papers.papers`."""
     found = [("", _opening(story)), (BEST, _best(story))]
     if arms := story.arms():
         found += [(SAMPLES, samples.grid(arms))]
@@ -85,6 +85,7 @@ def sections(story: Story, pareto: bytes) -> list[tuple[str, str]]:
     found += _knobs(story)
     if calls := by_nfe(story.alike, story.column, story.compare):
         found += [("The best cell at equal network calls", calls_table(calls, story.column, story.commands))]
+    found += [("The papers' figures", papers)] if papers else []
     more = measures_tables(story.tables, {name: more_columns(frame) for name, frame in story.tables.items()})
     found += [("More measures of the same images", meanings.measures() + more)] if more else []
     found += [("What the numbers are", meanings.meaning(story.every, story.base))]
