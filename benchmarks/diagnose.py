@@ -4,9 +4,10 @@
     python benchmarks/diagnose.py 'figures=[skip_loss]' 'rho=[[0.9,0.9],[0.5,1.0]]' images=512
     python benchmarks/diagnose.py model=edm_cifar10_uncond_vp data=cifar10 metrics=clean_fid 'samplers=[heun]'
 
-Each figure is <out>/<name>.svg, .png and .csv, and one of <out>/index.html; `make report` shows them too. skip_norms, skip_loss, cache_similarity and
-analytic_norms, _variance, _trajectory are computed; skip_quality, cache_costs and analytic_quality are of cells in the
-ledger, and say which command measures what they lack. What each shows: docs/diagnostics.md.
+Each figure is <out>/<name>.svg, .png and .csv, and one of <out>/index.html; `make report` shows them too. skip_norms,
+skip_loss, cache_similarity and analytic_norms, _variance, _trajectory are computed; skip_quality, cache_costs and
+analytic_quality are of cells in the ledger, and say which command measures what they lack. What each shows:
+docs/diagnostics.md.
 """
 
 import shlex

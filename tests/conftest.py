@@ -109,3 +109,12 @@ def golden():
         return load_file(path.with_suffix(".safetensors")), json.loads(path.with_suffix(".json").read_text())
 
     return read
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; for tests that import `browsing`, which skips them where there is none."""
+    from browsing import launched
+
+    with launched() as found:
+        yield found

@@ -6,11 +6,12 @@ import re
 
 import numpy as np
 import pytest
-from browsing import NARROW, WIDE, browser, fetched, grave_faults, opener, playwright
+from browsing import NARROW, WIDE, fetched, grave_faults, opener, playwright
 from test_reports import FID, fill, make, settings, write_cell
 
 from fastdiff.reports import figures
 from fastdiff.reports.tables import table
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from browsing import NARROW, WIDE, browser, fetched, grave_faults, opener
+from browsing import NARROW, WIDE, fetched, grave_faults, opener
 
 from fastdiff.diagnostics.drawing import Drawing, Heat, Panel, Series, Span
 from fastdiff.diagnostics.page import index
