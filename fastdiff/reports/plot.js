@@ -204,7 +204,7 @@
     const marked = new Map(cells.map((c) => [c.interval ?? Infinity, c.marker]));
     for (const [value, marker] of [...marked].sort((a, b) => a[0] - b[0]))
       entry(value === Infinity ? "listed full calls" : value === 1 ? "uncached" : `interval ${value}`, { d: SHAPES[marker] });
-    if (cells.some((cell) => cell.hollow)) entry("rho below 1", { d: SHAPES.o, fill: "var(--paper)" });
+    if (cells.some((cell) => cell.hollow)) entry("rho other than 1", { d: SHAPES.o, fill: "var(--paper)" });
     entry("plain sampler; number: steps", { d: "M-9,0H9" });
     if (cells.some((cell) => cell.far)) entry("? clock not to be trusted: not on the front, at the edge if beyond the others", { d: "" });
     entry("Pareto front", { d: "M-9,0H9", "stroke-width": 6, opacity: 0.3 });
