@@ -90,11 +90,15 @@ def of_parts(path: Path, parts: list[str]):
 
 def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
     """Targets and rows of one part."""
+    import torch
+
+    from fastdiff.profiling import cuda_events
     from fastdiff.records import Ledger
     from fastdiff_benchmarks.versus import batches, caching, cells, loop, operators, own, pipelines, quality, scores
     from fastdiff_benchmarks.versus.network import Timed
 
     options = {"repeats": cfg.repeats, "seconds": cfg.seconds, "progress": progress}
+    options["events"] = cuda_events(torch.device(device.name))
     if part == "quality":
         settings = settings_of(cfg)
         return [], {"quality": quality.measure(settings, Ledger(cfg.ledger), low=device.precision == "bfloat16")}

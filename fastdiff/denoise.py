@@ -207,7 +207,8 @@ class Denoiser:
         """Factors as a walk takes them. Eagerly nothing is multiplied by 1; a graph takes any as an argument."""
         if not static and all(factor == 1 for factor in factors):
             return None
-        return torch.tensor(factors, device=self.device, dtype=dtype)
+        pinned = self.device.type == "cuda" and torch.cuda.is_available()  # from other memory a GPU is waited for
+        return torch.tensor(factors, dtype=dtype, device="cpu", pin_memory=pinned).to(self.device, non_blocking=True)
 
     def _guided(self, x0: Tensor) -> Tensor:
         if self.guidance == 1:

@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+import time
+from statistics import median
 
 import pandas as pd
 import pytest
 import torch
 
 from fastdiff_benchmarks import speed
+from fastdiff_benchmarks.versus.apart import taken_apart
 from fastdiff_benchmarks.versus.network import Timed
 from fastdiff_benchmarks.versus.quality import WAYS
 from fastdiff_benchmarks.versus.targets import Target
@@ -142,3 +145,22 @@ def test_the_best_batch_is_searched_by_doubling_and_memory_that_ends_is_no_failu
 def test_an_unknown_part_gives_the_menu(tmp_path):
     done = run(tmp_path, "parts=[nosuch]")
     assert done.returncode == 2 and "part 'nosuch' is not one of: pipelines, operators, caching, package" in done.stderr
+
+
+def test_a_trajectory_is_taken_apart_into_its_calls_and_what_is_around_them():
+    def work(clocked=None):
+        call = clocked(time.sleep) if clocked else time.sleep
+        for _ in range(3):
+            time.sleep(0.01)
+            call(0.02)
+
+    waited = []
+    found = taken_apart({"one": work, "other": work}, lambda: waited.append(1), rounds=4)
+    for apart in found.values():
+        assert len(apart.whole) == len(apart.inside) == 4
+        assert median(apart.inside) == pytest.approx(0.06, abs=0.015) and median(apart.around) == pytest.approx(
+            0.03, abs=0.015
+        )
+        line = apart.row("one")
+        assert line["overhead.low"] <= line["overhead"] <= line["overhead.high"]
+    assert len(waited) == 2 * 5 * (1 + 2 * 3)  # before each trajectory, and around each call

@@ -34,7 +34,8 @@ def taken_apart(arms: dict[str, Callable], sync: Callable[[], object], rounds: i
     """arms: name -> work(clocked=...), which calls its network through clocked(network). In turns: A B, B A, ...
 
     What is around a call is measured in the very trajectory whose calls it is compared with, so that a machine that
-    drifts by a tenth in a minute does not hide a hundredth. The device is idle before and after every call.
+    drifts by a tenth in a minute does not hide a hundredth. That a trajectory also slows its calls down (they find the
+    caches cold) is not in it: for that, `bare` calls take their turn too. The device is idle before and after a call.
     """
     found = {name: Apart([], []) for name in arms}
     for turn in range(-1, rounds):  # the first warms up
@@ -76,5 +77,23 @@ def trajectories(denoiser, batch: int, steps: int, sampler_of: Callable, cov: fl
         covariances = None if cov is None else [cov] * steps
         (found,) = generate(denoise, sampler_of(steps), 0, np.arange(batch), None, covariances, batch)
         return found.pixels
+
+    return work
+
+
+def bare(denoiser, batch: int, steps: int) -> Callable:
+    """work(steps, clocked): as many network calls, one behind the other, and nothing else."""
+    import torch
+
+    weight = next(denoiser.unet.parameters())
+    x = torch.randn(batch, *denoiser.shape, dtype=weight.dtype, device=denoiser.device)
+    c_noise = torch.full((batch,), 500.0, device=denoiser.device)
+    ones = torch.ones(denoiser.unet.rungs, device=denoiser.device) if denoiser.runner.static else None
+
+    def work(steps: int = steps, clocked: Callable | None = None) -> None:
+        call = denoiser.runner.full if clocked is None else clocked(denoiser.runner.full)
+        with torch.inference_mode():
+            for _ in range(steps):
+                call(x, c_noise, None, ones)
 
     return work

@@ -21,7 +21,7 @@ def measure(settings: dict, options: dict) -> list[dict]:
         except (MemoryError, RuntimeError) as error:
             if not short_of_memory(error):
                 raise
-            print(f"  batch {batch}: out of memory; {batch // 2} is the largest that fits")
+            print(f"  batch {batch}: out of memory; {lines[-1]['batch'] if lines else 0} is the largest that fits")
             break
         lines.append({"batch": batch, "images_per_s": speed, "peak_mb": memory})
         if len(lines) > 2 and speed < GAIN * max(line["images_per_s"] for line in lines[:-1]):

@@ -13,7 +13,9 @@ GOALS = {2: 0.95, 3: 0.95, 5: 0.9}  # interval -> least share of the promised sp
 
 def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> tuple[dict, list[Target], list[dict]]:
     """Arms by branch and interval, their targets, and what they promised. how: precision, memory format, compile."""
-    from fastdiff.profiling import call_cost, interleaved, trajectory_cost, trunk_bytes
+    import torch
+
+    from fastdiff.profiling import call_cost, interleaved, peak_mb, trajectory_cost, trunk_bytes
 
     arms = {"interval 1": ours(timed, batch, steps, *how)}
     pairs = [(branch, interval) for branch in (1, 2, 3) for interval in GOALS]
@@ -26,15 +28,16 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
         name = f"branch {branch}, interval {interval}"
         shallow, arm = call_cost("hf", config(timed.width), SHAPE, branch), found[name]
         calls = [call % interval == 0 for call in range(steps)]
-        promised = full.macs * steps / trajectory_cost(full, shallow, calls).macs
+        macs = trajectory_cost(full, shallow, calls).macs
+        promised, peak = full.macs * steps / macs, peak_mb(briefly[name], torch.device(timed.device))
         ends = arm.speedup_low / promised, arm.speedup_high / promised
         targets.append(Target(f"DeepCache, {name}: measured over promised speed-up", arm.speedup, promised,
                               arm.speedup / promised, GOALS[interval], unit="x",
                               low=ends[0], high=ends[1]))  # fmt: skip
+        trunk = trunk_bytes("hf", config(timed.width), SHAPE, branch, itemsize) / 1e3
         rows.append({"branch": branch, "interval": interval, "skip_rate": 1 - sum(calls) / steps, "promised": promised,
                      "measured": arm.speedup, "measured.low": arm.speedup_low, "measured.high": arm.speedup_high,
-                     "trunk_kb_per_image": trunk_bytes("hf", config(timed.width), SHAPE, branch, itemsize) / 1e3}
-                    )  # fmt: skip
+                     "mmacs_per_image": macs / 1e6, "peak_mb": peak, "trunk_kb_per_image": trunk})  # fmt: skip
     return found, targets, rows
 
 
@@ -70,8 +73,8 @@ def by_rung(timed: Timed, batch: int, how: tuple, repeats: int = 20) -> list[dic
             macs = dict(_pieces(shape, torch.empty(1, *SHAPE), lambda: None, lambda run: _counted(run, count)))
     spent = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
     total, operations = sum(spent.values()), sum(macs.values())
-    return [{"piece": n, "ms": 1e3 * spent[n], "share_of_time": spent[n] / total, "share_of_macs": macs[n] / operations}
-            for n in spent]  # fmt: skip
+    return [{"piece": n, "ms": 1e3 * spent[n], "share_of_time": spent[n] / total, "share_of_macs": macs[n] / operations,
+             "mmacs_per_image": macs[n] / 1e6} for n in spent]  # fmt: skip
 
 
 def _pieces(unet, x, sync, clock=None):

@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from fastdiff_benchmarks.versus.apart import taken_apart, trajectories
+from fastdiff_benchmarks.versus.apart import bare, taken_apart, trajectories
 from fastdiff_benchmarks.versus.network import SHAPE, Timed, synchronise
 from fastdiff_benchmarks.versus.targets import Target, overhead, ratio
 
@@ -21,11 +21,15 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
         return trajectories(denoiser, batch, steps, lambda steps: preset(name, steps=steps), cov)
 
     work = {"ddim": trajectory("ddim"), "ddpm": trajectory("ddpm"), "analytic_ddpm": trajectory("analytic_ddpm", 0.01)}
-    apart, said = taken_apart(work, sync, rounds=8), f"{steps} steps, batch {batch}, {how[0]}"
+    calls = {"bare calls": bare(denoiser, batch, steps)}
+    apart, said = taken_apart(work | calls, sync, rounds=12), f"{steps} steps, batch {batch}, {how[0]}"
     rows = [each.row(f"{name}, {said}") for name, each in apart.items()]
     found = [ratio(f"trajectory over its network calls ({name}), {said}", apart[name].whole, apart[name].inside, 1.01)
              for name in ("ddim", "ddpm")]  # fmt: skip
-    network = median(apart["ddpm"].inside + apart["analytic_ddpm"].inside)  # the same calls in both
+    found += [ratio(f"trajectory over as many bare calls in turns ({name}), {said}", apart[name].whole,
+                    apart["bare calls"].whole, 1.01) for name in ("ddim", "ddpm")]  # fmt: skip
+    # Each trajectory's calls drift by more than the goal, and they are the same calls in both.
+    network = median(apart["ddpm"].inside + apart["analytic_ddpm"].inside)
     ddpm, analytic = ([network + each for each in apart[name].around] for name in ("ddpm", "analytic_ddpm"))
     found += [ratio(f"Analytic-DPM's sampling over DDPM's, {said}", analytic, ddpm, 1.005,
                     note="the network's time taken as that of both")]  # fmt: skip
@@ -37,7 +41,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
         walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options | longer)
         arms |= walks
         for name in (f"walk, {word}", f"walk with factors, {word}"):
-            said = f"{name}, over a straight forward, batch {batch}, {how[0]}"
+            said = f"{name}, over a straight forward, batch {batch}, {how[0]}, contiguous"
             found.append(overhead(said, walks, name, f"straight forward, {word}", goal))
     return arms, found, rows
 

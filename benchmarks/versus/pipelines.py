@@ -11,6 +11,9 @@ from fastdiff_benchmarks.versus.targets import beside
 EAGER, COMPILED = "diffusers, float32, eager", "diffusers, bfloat16, channels-last, compiled"
 FLOAT32, FASTEST = "ours, float32, channels-last, compiled", "ours, bfloat16, channels-last, compiled"
 NO_GRAPHS = "ours, bfloat16, channels-last, eager"
+CONTIGUOUS = (
+    "ours, bfloat16, contiguous, compiled"  # inductor chooses layouts itself: which is faster is the CPU's affair
+)
 
 
 def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict):
@@ -24,6 +27,7 @@ def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict)
     arms |= {NO_GRAPHS: ours(timed, batch, steps, "bfloat16", "channels_last")}
     arms |= {COMPILED: theirs(timed, batch, steps, compiled=True)}
     arms |= {FASTEST: ours(timed, batch, steps, "bfloat16", "channels_last", "default")}
+    arms |= {CONTIGUOUS: ours(timed, batch, steps, "bfloat16", "contiguous", "default")}
     if not bfloat16:
         arms |= {FLOAT32: ours(timed, batch, steps, "float32", "channels_last", "default")}
     sync = synchronise(timed.device)

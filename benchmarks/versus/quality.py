@@ -10,6 +10,7 @@ WAYS = [
     {"precision": "bfloat16"},
     {"precision": "bfloat16", "memory_format": "channels_last"},
     {"precision": "bfloat16", "compile": "default"},
+    {"precision": "bfloat16", "memory_format": "channels_last", "compile": "default"},
 ]
 UNKEYED = [{"threads": 1}, {"batch": 50}]  # no key knows of these, so that they must change nothing
 

@@ -3,16 +3,20 @@
 import contextlib
 import io
 import tempfile
-import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
-from fastdiff_benchmarks.versus.targets import Target
+from fastdiff_benchmarks.versus.targets import Target, beside
+
+OURS, THEIRS = "ours", "clean-fid"
 
 
-def distance(dimensions: int = 2048, n: int = 5000, repeats: int = 3) -> Target:
-    """Seconds from moments to the distance; the reference is factored in the first run, which is not the best."""
+def distance(dimensions: int = 2048, n: int = 5000) -> Target:
+    """Seconds from moments to the distance; our reference is factored in the first call, once a sweep."""
     from cleanfid.fid import frechet_distance
 
     from fastdiff.metrics import frechet, moments
@@ -20,14 +24,16 @@ def distance(dimensions: int = 2048, n: int = 5000, repeats: int = 3) -> Target:
     draw = np.random.default_rng(0)
     mix = draw.normal(size=(dimensions, dimensions)) / dimensions**0.5
     arm, reference = (moments(draw.normal(size=(n, dimensions)) @ mix + shift) for shift in (0.1, 0.0))
-    ours, mine = _best(lambda: frechet(arm, reference), repeats)
-    theirs, its = _best(lambda: frechet_distance(arm.mean, arm.cov, reference.mean, reference.cov), 1)
-    note = f"equal to {abs(mine / its - 1):.0e} of the value; ours the best of {repeats} runs, theirs one"
-    return Target(f"Frechet distance, D = {dimensions}: against clean-fid", ours, theirs, theirs / ours, 10, unit="s",
-                  note=note)  # fmt: skip
+    arms, results = _turns({
+        THEIRS: lambda: frechet_distance(arm.mean, arm.cov, reference.mean, reference.cov),
+        OURS: lambda: frechet(arm, reference),
+    })  # fmt: skip
+    found = beside(f"Frechet distance, D = {dimensions}: against clean-fid", arms, OURS, THEIRS, 10)
+    note = f"equal to {abs(results[OURS] / results[THEIRS] - 1):.0e} of the value; our reference was factored before"
+    return replace(found, ours=median(arms[OURS].seconds), theirs=median(arms[THEIRS].seconds), unit="s", note=note)
 
 
-def extraction(images: int = 200, repeats: int = 3) -> Target:
+def extraction(images: int = 200) -> Target:
     """Images per second from uint8 images, ours in memory, clean-fid's from a folder of PNGs as it wants them (written
     before the clock starts). One Inception-v3 with random weights, float32, mode legacy_pytorch."""
     import torch
@@ -47,11 +53,11 @@ def extraction(images: int = 200, repeats: int = 3) -> Target:
                 return get_folder_features(folder, network, num_workers=2, batch_size=50, device=torch.device("cpu"),
                                            mode="legacy_pytorch", verbose=False)  # fmt: skip
 
-        theirs, its = _best(folder_features, repeats)
-        ours, mine = _best(lambda: features_of(network, resize, pixels, 50, threads=2), repeats)
+        work = {THEIRS: folder_features, OURS: lambda: features_of(network, resize, pixels, 50, threads=2)}
+        arms, results = _turns(work, images)
+    mine, its = results[OURS], results[THEIRS]
     note = f"largest difference {np.abs(mine - its).max():.1e} of features up to {np.abs(its).max():.1e}"
-    return Target("features: against clean-fid's folder of PNGs", images / ours, images / theirs, theirs / ours, 1.0,
-                  note=f"{note}; the best of {repeats} runs each")  # fmt: skip
+    return beside("features: against clean-fid's folder of PNGs", arms, OURS, THEIRS, 1.0, note=note)
 
 
 def inception():
@@ -72,11 +78,14 @@ def inception():
     return lambda x: network(x / 255)
 
 
-def _best(run, repeats: int):
-    """Least seconds of so many runs, and the last result."""
-    spent = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        result = run()
-        spent.append(time.perf_counter() - begun)
-    return min(spent), result
+def _turns(work: dict, batch: int = 1) -> tuple[dict, dict]:
+    """Arms that took turns, each as often as an interval needs, and what each gave."""
+    from fastdiff.profiling import interleaved
+
+    results = {}
+
+    def kept(name: str):
+        results[name] = work[name]()
+
+    arms = {name: partial(kept, name) for name in work}
+    return interleaved(arms, lambda: None, batch, repeats=1, seconds=1), results

@@ -118,7 +118,7 @@ def cuda_events(device: torch.device) -> Callable[[], CudaEvent] | None:
 
 
 def timed(work: Callable[[], object], synchronise: Callable[[], object]) -> float:
-    """Seconds of work(): a whole trajectory that returns its tensor on the device, copied to the host by nobody here.
+    """Seconds of work(): a whole trajectory. What it returns is copied nowhere by this; a pipeline may end on the host.
 
     synchronise() returns when the device is idle: before the clock starts, or older work would be counted, and before
     it stops, or this work would not.

@@ -20,7 +20,7 @@ CARD = ModelCard("fake", "native", {}, (1, 28, 28), "none", classes=10)
 
 
 class NoCopyToHost(TorchDispatchMode):
-    """Fake tensors allow `.cpu()`; a trajectory must not need it."""
+    """Fake tensors allow `.cpu()`, and a copy to the GPU that is waited for; a trajectory must not need either."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
@@ -28,6 +28,9 @@ class NoCopyToHost(TorchDispatchMode):
             source = args[-1] if func is torch.ops.aten.copy_.default else args[0]
             if source.device.type == "cuda" and out.device.type == "cpu":
                 raise AssertionError("a copy from the GPU to the host inside the trajectory")
+            unwaited = (kwargs or {}).get("non_blocking") or args[2:3] == (True,)
+            if source.device.type == "cpu" and out.device.type == "cuda" and not unwaited:
+                raise AssertionError("a copy to the GPU that is waited for inside the trajectory")
         return out
 
 
@@ -153,3 +156,5 @@ def test_the_trap_is_set():
             on_gpu.sum().item()
         with NoCopyToHost(), pytest.raises(AssertionError, match="to the host"):
             on_gpu.cpu()
+        with NoCopyToHost(), pytest.raises(AssertionError, match="waited for"):
+            on_host.to("cuda")
