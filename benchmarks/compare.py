@@ -19,7 +19,8 @@ from fastdiff_benchmarks.entry import entry
 def main(cfg: DictConfig) -> None:
     from fastdiff.files import write
     from fastdiff.records import Ledger
-    from fastdiff.reports.gate import gate, markdown, shown, verdict
+    from fastdiff.reports.gate import gate
+    from fastdiff.reports.gate_words import markdown, shown, verdict
 
     base, new, out = cfg.base, cfg.new, Path(cfg.out)
     found = gate(Ledger(base), Ledger(new), cfg.cells)

@@ -31,7 +31,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"figure '{unknown[0]}' is not one of: {', '.join(FIGURES)}")
     from fastdiff.diagnostics.page import index
     from fastdiff.files import write, write_json
-    from fastdiff.reports.papers import KNOWN
+    from fastdiff.reports.papers import KNOWN, stills
+    from fastdiff.reports.papers import drawn as known
 
     subject, out, drawn = Subject(cfg), Path(cfg.out), {}
     for name in FIGURES if cfg.figures is None else cfg.figures:
@@ -45,11 +46,13 @@ def main(cfg: DictConfig) -> None:
             print(f"{name}: {time.perf_counter() - begun:.0f} s. {drawn[name].sentence}")
     if all(isinstance(each, str) for each in drawn.values()):
         raise ValueError(f"no figure could be drawn: {next(iter(drawn.values()), 'figures is empty')}")
+    model = subject.cell.model.name
     words = {name: {"title": each.title, "sentence": each.sentence} for name, each in drawn.items()
              if not isinstance(each, str)}  # fmt: skip
-    write_json(out / KNOWN, {"model": subject.cell.model.name, "figures": words})
+    earlier = {name: said for name, said in known(out, model).items() if name not in drawn}
+    write_json(out / KNOWN, {"model": model, "figures": earlier | words})
     try:
-        whole = index(f"fastdiff: the papers' figures, on {subject.cell.model.name}", drawn)
+        whole = index(f"fastdiff: the papers' figures, on {model}", drawn, stills(out, earlier))
         write(out / "index.html", lambda file: file.write(whole.encode()))
         print(f"diagnose: {out / 'index.html'}")
     except ModuleNotFoundError as error:

@@ -82,6 +82,27 @@ def test_the_front_is_that_of_the_table(made, open_page):
     assert len(re.findall("[MV]", drawn)) == len(figures.front(made[0], FID))
 
 
+def test_a_doubted_clock_takes_no_cell_off_the_fronts_that_know_no_clock(made, open_page):
+    page, frame = open_page(), made[0]
+    for label, name in (("MMACs per image", "macs"), ("network calls per image (NFE)", "nfe")):
+        choose(page, "against", label)
+        order = frame.sort_values([name, FID])
+        expected = (order[FID] < order[FID].cummin().shift(fill_value=np.inf)).sum()
+        assert len(re.findall("[MV]", page.locator("#plot .front").get_attribute("d"))) == expected
+
+
+def test_a_mark_speaks_of_the_value_that_is_drawn(made, open_page):
+    page, other = open_page(), next(name for name in made[0] if name.startswith("is["))
+    marked = page.locator("#plot [data-key]").last
+    marked.focus()
+    assert "its plain sampler" in page.locator("#tip").inner_text() or "baseline" in page.locator("#tip").inner_text()
+    choose(page, "quality", other)
+    for i in range(page.locator("#plot [data-key]").count()):
+        page.locator("#plot [data-key]").nth(i).focus()
+        said = page.locator("#tip").inner_text()
+        assert "\nis " in said and "its plain sampler" not in said.replace("its uncached sampler", "")
+
+
 @pytest.mark.parametrize(("text", "column"), [("MMACs per image", "macs"), ("network calls per image (NFE)", "nfe")])
 def test_the_axis_can_be_switched(made, open_page, text, column):
     page = open_page()

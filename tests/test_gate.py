@@ -11,7 +11,8 @@ from test_reports import settings, write_cell
 
 from fastdiff.files import read_json, write_json
 from fastdiff.records import Ledger
-from fastdiff.reports.gate import FAILED, PASSED, UNJUDGED, gate, markdown, shown, speed, verdict
+from fastdiff.reports.gate import FAILED, PASSED, UNJUDGED, gate
+from fastdiff.reports.gate_words import markdown, shown, speed, verdict
 from fastdiff_benchmarks import compare
 
 PIXELS = np.zeros((4, 1, 28, 28), np.uint8)
@@ -28,7 +29,7 @@ def ledger_of(root, **moved: float) -> Ledger:
     return ledger
 
 
-def move(ledger: Ledger, name: str, by: float) -> None:
+def move(ledger: Ledger, name: str, by: float, seed: int = 5) -> None:
     """Shift a cell's value as if its images were others: all of it, and a little noise in the influence."""
     path = ledger.path("quality", name)
     record = read_json(path)
@@ -36,7 +37,7 @@ def move(ledger: Ledger, name: str, by: float) -> None:
     fid["value"] += by
     write_json(path, record)
     psi = ledger.influence(name)
-    ledger.write_influence(name, {m: v + np.random.default_rng(5).normal(0, 0.5, len(v)) for m, v in psi.items()})
+    ledger.write_influence(name, {m: v + np.random.default_rng(seed).normal(0, 0.5, len(v)) for m, v in psi.items()})
 
 
 @pytest.fixture
@@ -80,6 +81,22 @@ def test_verdicts_are_holms_over_the_cells_that_are_compared(base, tmp_path):
     assert (every.cells["verdict"] == "indistinguishable").all()
     base.write("grids", "one", {"grid": "one", "keys": [name]})
     assert gate(base, new, "one").cells["verdict"].tolist() == ["worse"]
+
+
+def test_what_every_cell_loses_a_little_of_fails_though_no_single_one_is_worse(base, tmp_path):
+    new = ledger_of(tmp_path / "new")
+    for i, name in enumerate(keys(base)):
+        move(new, name, 2.0 * 0.5 / 1000**0.5, seed=i)
+    found = gate(base, new)
+    assert (found.cells["verdict"] == "indistinguishable").all() and found.code == FAILED
+    value, mean, word = found.together
+    assert (
+        value.startswith("fid[") and word == "worse" and mean.value == pytest.approx(found.cells["difference"].mean())
+    )
+    assert mean.se == pytest.approx(0.5 / 6**0.5 / 1000**0.5, rel=0.1)
+    assert any(each.startswith("All together: worse, +0.0316 [") for each in verdict(found))
+    base.write("grids", "one", {"grid": "one", "keys": keys(base)[:1]})
+    assert gate(base, new, "one").together is None
 
 
 def test_a_cell_that_is_missing_in_the_new_ledger_fails_and_is_named(base, tmp_path):

@@ -38,6 +38,26 @@ def test_a_printed_value_and_its_interval_are_those_of_a_csv(path):
         assert any(near), f"{' '.join(words)} is in no csv of results/mnist"
 
 
+def test_every_target_of_speed_is_printed_as_the_csv_has_it():
+    text = (SPEED / "README.md").read_text().partition("## Targets")[2].partition("\n\n## ")[0]
+    printed = [
+        [each.strip() for each in line.strip("|").split("|")] for line in text.splitlines() if line.count("|") == 7
+    ]
+    frame = pd.read_csv(SPEED / "targets.csv").set_index("target")
+    assert [line[0] for line in printed[2:]] == list(frame.index)
+    for target, ours, theirs, ratio, goal, met in printed[2:]:
+        row = frame.loc[target]
+        assert (goal, met) == (row["goal"], row["met"]), target
+        number, _, unit = ours.partition(" ")
+        assert unit == row["unit"] and near(number, row["ours"]) and near(theirs, row["theirs"]), target
+        assert abs(float(ratio.partition(" ")[0]) - row["ratio"]) <= 0.0051, target
+
+
+def near(printed: str, value: float) -> bool:
+    """Whether a number of three digits, or of whole ones, is that value."""
+    return abs(float(printed.replace(",", "")) - value) <= max(0.0051 * abs(value), 1e-9)
+
+
 def test_every_table_of_results_names_the_protocol_and_the_number_of_images():
     for path in sorted((ROOT / "results").glob("*/*.md")):
         named = re.findall(r"`?(?:fid|nll|is)\[[^\]]*n=[\d.,]+\]", path.read_text())

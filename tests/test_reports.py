@@ -279,7 +279,7 @@ FASTER_BUT_WORSE = ("c", "ddpm", 25, 5, 14.0, 40.0, "worse")
 
 def test_the_headline_is_the_fastest_cell_that_loses_nothing():
     said = headline(frame_of(BASELINE, CACHED, FASTER_BUT_WORSE))
-    assert said.startswith("1.50 times the speed of the baseline, at quality not told apart from it:")
+    assert said.startswith("1.50 times the speed of the baseline, at quality not told apart from it, but no plain")
     assert "ddpm, 25 steps, interval 2 at branch 2: fid 10.50 at 30.0 images per second" in said
     assert headline(frame_of(BASELINE, FASTER_BUT_WORSE)).startswith("Nothing measured here is faster")
 
@@ -309,6 +309,25 @@ def test_a_cell_whose_own_interval_shows_a_loss_is_no_headline_though_its_adjust
 def test_the_headline_says_what_fewer_plain_steps_give(fid, words):
     rivals = [("e", "ddim", 15, 1, fid, 31.0, "plain")] if fid else []
     assert words in headline(frame_of(BASELINE, CACHED, *rivals))
+
+
+def test_what_is_praised_is_told_from_the_others_by_holm():
+    """Differences of 2.2 standard errors: alone they would be better and worse, among several they are not."""
+    near = [
+        ("b", "ddpm", 25, 2, 8.9, 30.0, "better"),
+        *(("c" + str(i), "ddpm", 25, 3, 9.0, 29.0, "better") for i in range(3)),
+    ]
+    assert "at better quality" in headline(frame_of(BASELINE, near[0]))
+    assert "at quality not told apart from it" in headline(frame_of(BASELINE, *near))
+    rivals_ = [("e" + str(i), "ddim", 12, 1, 11.6, 31.0, "plain") for i in range(3)]
+    assert "fewer plain steps do not match it" in headline(frame_of(BASELINE, CACHED, rivals_[0]))
+    assert "but fewer plain steps may do as well" in headline(frame_of(BASELINE, CACHED, *rivals_))
+    assert "but no plain sampler as fast has been measured" in headline(frame_of(BASELINE, CACHED)).partition(":")[0]
+
+
+def test_the_worse_of_two_equally_dear_cells_is_not_on_the_front_for_a_faster_clock():
+    lucky = ("l", "ddim", 25, 1, 11.0, 20.2, "worse")
+    assert list(figures.front(frame_of(BASELINE, lucky), FID)["key"]) == ["a"]
 
 
 def test_the_pareto_front_holds_what_no_cell_beats():
@@ -542,7 +561,7 @@ def test_without_influence_a_rival_is_named_but_nothing_is_called_better_or_wors
 def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
     other = ("d", "ddpm", 5, 2, 15.0, 90.0, "worse")
     frame = frame_of(BASELINE, CACHED, FASTER_BUT_WORSE, other)
-    said = "Judged against fewer plain steps at equal time, of 2 cached cells with a rival (the best plain cell"
+    said = "Judged against fewer plain steps of their own sampler at equal time, of 2 cached cells with a rival:"
     counts = "1 better, 1 worse, 0 indistinguishable. For 1 more no plain cell as fast has been measured."
     frame["rival_verdict"] = [None, "better", "worse", rivals.UNMATCHED]
     assert f"{said} as fast): {counts}" in headline(frame)

@@ -131,6 +131,37 @@ def test_a_resumed_run_gets_no_point_of_its_curve_twice():
     assert [step for step, _ in Resumed.logged] == [2, 3]
 
 
+class Online:
+    """A run that W&B has seen before, as far as a cell writes it."""
+
+    offline, starting_step = False, 25
+
+    def __init__(self):
+        self.summary, self.used, self.logged = {}, [], []
+
+    def use_artifact(self, name):
+        self.used.append(name)
+
+    def log(self, values, step):
+        self.logged.append(values)
+
+    def log_artifact(self, artifact):
+        self.logged.append(artifact)
+
+    def define_metric(self, name, **_):
+        pass
+
+
+def test_a_run_that_lost_its_sheet_gets_it_when_it_is_written_again_and_says_what_it_used():
+    from fastdiff.tracking.cells import _parts
+
+    images, run_ = np.zeros((4, 1, 4, 4), np.uint8), Online()
+    for _, write in _parts(view(ROW, samples=images, uses=("reference-1", "score-norms-2")), run_):
+        write()
+    assert run_.used == ["reference-1:latest", "score-norms-2:latest"]
+    assert run_.summary["samples"].width == 32 and run_.summary["samples_table"].columns[0] == "image"
+
+
 def test_a_source_becomes_a_run_that_logs_it_as_an_artifact(here):
     (here / "norms.json").write_text("{}")
     curve = [{"sigma": 0.1, "eps_ms": 0.2}, {"sigma": 1.0, "eps_ms": 0.9}]

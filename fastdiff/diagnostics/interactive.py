@@ -8,6 +8,7 @@ from .drawing import Drawing, Panel, Series
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond", "P": "cross"}
 SYMBOLS |= {"X": "x"}
+LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}  # seen first
 ABSENT = "plotly is not installed, and draws the page: pip install 'plotly>=6' (or fastdiff[dev]), then the same again"
 
 
@@ -58,13 +59,13 @@ def library() -> str:
 
 
 def _height(drawing: Drawing) -> int:
-    return 80 + 300 * drawing.rows
+    return 150 + 300 * drawing.rows
 
 
 def _layout(drawing: Drawing, columns: int) -> dict:
     layout = {
         "template": "none", "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"size": 12, "color": INK},
-        "margin": {"l": 60, "r": 20, "t": 40, "b": 50}, "legend": {"tracegroupgap": 2}, "height": _height(drawing),
+        "margin": {"l": 60, "r": 20, "t": 110, "b": 50}, "legend": LEGEND, "height": _height(drawing),
         "grid": {"rows": drawing.rows, "columns": columns, "pattern": "independent", "xgap": 0.24, "ygap": 0.3},
         "annotations": [], "shapes": [],
     }  # fmt: skip

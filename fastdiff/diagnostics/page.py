@@ -7,9 +7,11 @@ from .drawing import Drawing
 from .interactive import code, library, place
 
 
-def index(title: str, figures: dict[str, Drawing | str]) -> str:
-    """figures: name -> what was drawn, or the sentence that says why it was not. Raises ModuleNotFoundError without
-    plotly, saying what to install."""
+def index(title: str, figures: dict[str, Drawing | str], earlier: str = "") -> str:
+    """figures: name -> what was drawn, or the sentence that says why it was not. earlier: html of others.
+
+    Raises ModuleNotFoundError without plotly, saying what to install.
+    """
     scripts = [library()]
     sections = [("", "<p>Point at a mark for its values, click in a legend to hide, drag to zoom.</p>")]
     for name, drawn in figures.items():
@@ -20,4 +22,5 @@ def index(title: str, figures: dict[str, Drawing | str]) -> str:
         caption = f"<figcaption>{escape(drawn.sentence)} Files: {files}.</figcaption>"
         sections.append((drawn.title, f"<figure>{place(drawn)}{caption}</figure>"))
         scripts.append(code(drawn))
+    sections += [("Drawn earlier", earlier)] if earlier else []
     return page(title, *sections, scripts=scripts)

@@ -1,7 +1,9 @@
 """Tables of cells: every cell with its comparisons, speed and command, and all else that was measured of its images."""
 
 import base64
+from collections.abc import Mapping
 from html import escape
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -11,13 +13,17 @@ from .rivals import rival_words, rivalled
 from .rows import KNOBS, MEMORY, main_columns
 from .tables import csv, differs, short
 
-_SPEEDS = ("images_per_s", "speedup", "promised")
 
-
-def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands: dict[str, str]) -> str:
+def cells_tables(
+    grids: dict[str, pd.DataFrame],
+    notes: dict[str, str],
+    commands: dict[str, str],
+    gains: Mapping[str, float] = MappingProxyType({}),
+) -> str:
     """A table a grid, rows in the grid's order, with its file; a key opens the command that makes its row.
 
     grids: name -> tables.table of its cells. notes: name -> what stands beside the name. commands: key -> command.
+    gains: key -> how many times as fast as the baseline it is, as far as that may be believed (`clock.sure`).
     """
     knobs, seen, parts = varying(pd.concat(list(grids.values()))), set(), []
     for grid, cells in grids.items():
@@ -26,6 +32,7 @@ def cells_tables(grids: dict[str, pd.DataFrame], notes: dict[str, str], commands
         rows = []
         for _, line in cells.iterrows():
             shown, key = _shown(line, cells, knobs), line["key"]
+            shown["times_baseline"] = f"{gains[key]:.2f}x" if key in gains else DASH
             shown["key"] = details(key, command(commands[key]))
             name = "" if key in seen else f' id="cell-{key}"'
             seen.add(key)
@@ -59,12 +66,12 @@ def varying(frame: pd.DataFrame) -> list[str]:
 
 
 def _columns(cells: pd.DataFrame, knobs: list[str]) -> list[str]:
-    """What a grid's table shows: what is compared first, then speed, then what was counted."""
+    """What a grid's table shows: quality and speed first, then comparisons, then what was counted."""
     against = ["against_rival", "rival_verdict"] if rivalled(cells) else []
     memory = [name for name in MEMORY if name in cells and cells[name].notna().any()]
     paired = ["r"] if cells["change.r"].notna().any() else []
-    columns = [*knobs, *main_columns(cells), "change", *paired, "verdict", *against, *_SPEEDS]
-    return [*columns, *memory, "nfe", "full_calls", "MMACs", "key"]
+    columns = [*knobs, *main_columns(cells), "images_per_s", "times_baseline", "change", "verdict", *against]
+    return [*columns, "speedup", "promised", "MMACs", "nfe", "full_calls", *memory, *paired, "key"]
 
 
 def _shown(line: pd.Series, cells: pd.DataFrame, knobs: list[str]) -> dict[str, str]:

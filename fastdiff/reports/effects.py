@@ -6,7 +6,8 @@ network as it is:
     effect of a at b            q(a, b) - q(a0, b)
     interaction of a and b      [q(a, b) - q(a0, b)] - [q(a, b0) - q(a0, b0)]
 
-each a mean over all settings of the other knobs at which every cell it needs was measured. All cells share their noise,
+each a mean over all settings of the other knobs where every cell it needs was measured, with no other method at work:
+what a method does beside another one is an interaction, and no part of what it does alone. All cells share their noise,
 so that the influence values of such a sum are the same sum of the cells' influence values, image by image.
 """
 
@@ -66,7 +67,8 @@ class Effects:
         self._judge()
 
     def _effect(self, knob: str, value, **held) -> Effect | None:
-        return self._of.mean({knob: (value, self.reference[knob])}, held)
+        changed = {knob: (value, self.reference[knob])}
+        return self._of.mean(changed, _without(changed | held) | held)
 
     def _pair(self, knob: str, other: str) -> dict:
         """Of values that were measured at two values of the other knob at least; else nothing is said."""
@@ -77,7 +79,7 @@ class Effects:
                 effect = None if value == self.reference[knob] else self._effect(knob, value, **{other: at})
                 if effect is not None:
                     changed = {knob: (value, self.reference[knob]), other: (at, base)}
-                    row[value, at] = effect, None if at == base else self._of.mean(changed, {})
+                    row[value, at] = effect, None if at == base else self._of.mean(changed, _without(changed))
             found |= row if any(both is not None for _, both in row.values()) else {}
         return found
 
@@ -144,6 +146,11 @@ class _Cells:
             ratios = [[one[name] / other[name] for (one, _), (other, _) in sums] for name in ("macs", "images_per_s")]
             effect.cost, effect.speed = (float(np.exp(np.mean(np.log(ratio)))) for ratio in ratios)
         return effect
+
+
+def _without(knobs: dict) -> dict:
+    """The identities of all methods that are none of these knobs."""
+    return {knob: value for knob, value in IDENTITY.items() if knob not in knobs}
 
 
 def _place(line: pd.Series, frame: pd.DataFrame) -> tuple[tuple, tuple]:

@@ -61,11 +61,12 @@ def _cell(effect: Effect, both: Effect | None, most: float, column: str) -> str:
 def legend(effects: Effects) -> str:
     """What the tables show, html."""
     return (
-        "<p>Only cells that differ in that knob and in nothing else are compared; the change is the mean over all"
-        " settings of the other knobs that were measured at both values, paired by noise, with its 95 % interval, and"
-        " smallest to largest are the single settings. The verdicts are Holm's over all effects shown here. What was"
-        " not measured is not there.</p>"
+        "<p>Only cells that differ in that knob and in nothing else are compared, with no other method at work; the"
+        " change is the mean over all settings (steps, samplers) that were measured at both values, paired by noise,"
+        " with its 95 % interval, and smallest to largest are the single settings. The verdicts are Holm's over all"
+        " effects shown here. What was not measured is not there.</p>"
         "<p>In the coloured tables a row is a change of one knob, a column the value of the other; orange loses, blue"
-        " gains. The interaction is what the change does there beyond what it does in the first column, over the"
-        f" settings where all four cells were measured. All values: <code>{escape(effects.column)}</code>.</p>"
+        " gains. The interaction is what the change does there beyond what it does in the first column, over those"
+        " settings alone where all four cells were measured, which may be fewer. All values:"
+        f" <code>{escape(effects.column)}</code>.</p>"
     )

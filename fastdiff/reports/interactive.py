@@ -10,6 +10,7 @@ from .figures import colour_of, marker_of
 from .rows import plain
 from .words import describe, methods, rho
 
+ENVIRONMENT = ("precision", "compile", "memory_format", "device")
 AXES = (
     ("images_per_s", "images/s", "right is faster", -1, 1.0),
     ("macs", "MMACs per image", "left is cheaper", 1, 1e6),
@@ -42,6 +43,7 @@ def _cell(line: pd.Series, untouched: bool, columns: list[str]) -> dict:
         "name": describe(line),
         "sampler": line["sampler"],
         "steps": int(line["steps"]),
+        "environment": ", ".join(str(line[name]) for name in ENVIRONMENT if pd.notna(line[name])),
         "methods": methods(line) or ["plain" if untouched else "another variance"],
         "colour": colour_of(line["sampler"]),
         "marker": marker_of(line["interval"]),

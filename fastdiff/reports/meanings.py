@@ -52,8 +52,9 @@ def meaning(frame: pd.DataFrame, base: pd.Series) -> str:
         *([_RIVAL] if cached(frame).any() else []),
         "<code>images_per_s</code>: protocol <code>quick</code>, the median over batches generated anyway, on"
         f" {escape(base['device'])} ({base['precision']}, batch {base['batch']}). It says nothing of other devices:"
-        " figures for a GPU come from a run on that GPU. <code>speedup</code>: over the same sampler, steps and"
-        " factors uncached; <code>promised</code>: what their MACs promise. <code>peak_mb</code>: memory of a batch's"
+        " figures for a GPU come from a run on that GPU. <code>times_baseline</code>: over the baseline, no more"
+        " than MACs promise. <code>speedup</code>: over the same sampler, steps and factors uncached;"
+        " <code>promised</code>: what their MACs promise. <code>peak_mb</code>: memory of a batch's"
         " full and shallow call; <code>trunk_mb</code>: what is kept between its calls.",
         "<code>nfe</code>: network calls per image. <code>full_calls</code>: those that ran every rung."
         " <code>MMACs</code>: million multiply-accumulates per image over the whole trajectory.",

@@ -138,7 +138,7 @@ def tally(frame: pd.DataFrame) -> str:
     judged, unmatched = sum(counts.values()), int((found == UNMATCHED).sum())
     if not judged:
         return f"For none of the {unmatched} cached cells has a plain cell as fast been measured." if unmatched else ""
-    said = "Judged against fewer plain steps at equal time, of {} with a rival (the best plain cell as fast):"
+    said = "Judged against fewer plain steps of their own sampler at equal time, of {} with a rival:"
     cells = f"{judged} cached cell{'s' * (judged != 1)}"
     said = f"{said.format(cells)} {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}."
     return said + (f" For {unmatched} more no plain cell as fast has been measured." if unmatched else "")

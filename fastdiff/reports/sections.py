@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..metrics.direction import sign
 from ..records import Ledger
 from . import answer, clock, figures, meanings, samples
 from .best import BOUNDS, at_least, by_nfe
@@ -63,9 +64,14 @@ class Story:
         self.compare = functools.partial(compare, self.ledger, self.column)
         self.best = at_least(self.alike, self.column, self.base, self.compare)
 
+    def gains(self) -> dict[str, float]:
+        """Key -> times the baseline's speed, no more than its MACs promise, of the cells that compare with it."""
+        return dict(zip(self.alike["key"], clock.sure(*clock.gains(self.alike, self.base))))
+
     def arms(self) -> list[tuple]:
         """What `samples.grid` draws: the baseline, the best cells, the methods."""
-        best = {}
+        order = self.alike.sort_values(self.column, ascending=sign(self.column) > 0)
+        best = {f"best {self.column.partition('[')[0]}": order.iloc[0]}
         for bound in BOUNDS:
             for by, pick in self.best.get(bound, {}).items():
                 best[f"best at {bound}x {'speed' if by == 'images_per_s' else 'fewer MACs'}"] = pick.cell
@@ -78,7 +84,8 @@ def sections(story: Story, pareto: bytes, papers: str = "") -> list[tuple[str, s
     if arms := story.arms():
         found += [(SAMPLES, samples.grid(arms))]
     found += [("Quality against speed", _pareto(story, pareto))]
-    found += [(CELLS, _HINT + clock.warning(story.every) + cells_tables(story.tables, story.notes, story.commands))]
+    tables = cells_tables(story.tables, story.notes, story.commands, story.gains())
+    found += [(CELLS, _HINT + clock.warning(story.every) + tables)]
     effects = Effects(story.ledger, story.alike, story.column)
     if effects.main:
         found += [("What each knob does", legend(effects) + main_table(effects) + pair_tables(effects))]

@@ -6,10 +6,11 @@
   const news = add("p", { className: "note" }, document.createElement("div"));
   news.setAttribute("role", "status");
 
-  /* A cell is shown where all its methods, its sampler and its steps are ticked. */
+  /* A cell is shown where all its methods, its sampler, its steps and its environment are ticked. */
   const groups = [
     ["methods", "method", (cell) => cell.methods], ["sampler", "sampler", (cell) => [cell.sampler]],
     ["steps", "steps", (cell) => [String(cell.steps)]],
+    ["environment", "environment", (cell) => [cell.environment]],
   ];
   const form = document.getElementById("filters");
   const boxes = [];

@@ -10,7 +10,7 @@ from .rivals import RIVAL, judged, rival_words, rivalled
 from .rows import KNOBS, LATER, SETTING, cached, main_columns, quality_columns, rows, same
 
 # Knobs that say what a cell is by being absent too: none is part of every variant of its method.
-_OPTIONAL = {"interval", "window", "center", "power", "full"}
+_OPTIONAL = {"interval", "window", "center", "power", "full", "compile", "memory_format", "part"}
 
 
 def table(ledger: Ledger, keys: list[str] | None = None, fell: int = 0) -> pd.DataFrame:

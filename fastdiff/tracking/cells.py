@@ -95,8 +95,11 @@ def log_curve(run, points: Sequence[dict[str, float]], names: dict[str, str], ax
 def _log_sheet(run, samples: np.ndarray) -> None:
     import wandb
 
+    sheet = wandb.Image(contact_sheet(samples[:SHEET]))
     if run.starting_step == 0:
-        run.log({"samples": wandb.Image(contact_sheet(samples[:SHEET]))}, step=0)
+        run.log({"samples": sheet}, step=0)
+    else:  # its history cannot be written again
+        run.summary["samples"] = sheet
 
 
 def _table(run, view: CellView) -> None:

@@ -40,7 +40,7 @@ def parts(value: str) -> list[Part]:
     tables = [wr.WeavePanelSummaryTable(table_name="cells_table")]
     every = "JobType = 'cell'"
     return [
-        Part("Quality against speed", "A point a cell; lower right is better.", pareto, every),
+        Part("Quality against speed", "A point a cell; right is faster, and of MACs left is cheaper.", pareto, every),
         Part("Cells and verdicts", "The tables of the sweeps, with paired differences.", tables, "JobType = 'sweep'"),
         Part("Knobs", "A line a cell.", [wr.ParallelCoordinatesPlot(columns=axes)], every),
         Part("Cells beside one another", "What differs.", [wr.RunComparer(diff_only="split")], every),
