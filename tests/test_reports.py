@@ -564,7 +564,7 @@ def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
     said = "Judged against fewer plain steps of their own sampler at equal time, of 2 cached cells with a rival:"
     counts = "1 better, 1 worse, 0 indistinguishable. For 1 more no plain cell as fast has been measured."
     frame["rival_verdict"] = [None, "better", "worse", rivals.UNMATCHED]
-    assert f"{said} as fast): {counts}" in headline(frame)
+    assert f"{said} {counts}" in headline(frame)
     frame["verdict"] = "worse"  # no headline then, but the sentence stays
     assert "1 better, 1 worse, 0 indistinguishable." in headline(frame)
     frame["rival_verdict"] = [None, *[rivals.UNMATCHED] * 3]

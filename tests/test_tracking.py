@@ -159,7 +159,7 @@ def test_a_run_that_lost_its_sheet_gets_it_when_it_is_written_again_and_says_wha
     for _, write in _parts(view(ROW, samples=images, uses=("reference-1", "score-norms-2")), run_):
         write()
     assert run_.used == ["reference-1:latest", "score-norms-2:latest"]
-    assert run_.summary["samples"].width == 32 and run_.summary["samples_table"].columns[0] == "image"
+    assert run_.summary["samples"].image.width == 32 and run_.summary["samples_table"].columns[0] == "image"
 
 
 def test_a_source_becomes_a_run_that_logs_it_as_an_artifact(here):
