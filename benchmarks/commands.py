@@ -2,14 +2,16 @@
 
 import json
 import shlex
+from functools import cache
 from importlib.resources import files
 
 from omegaconf import OmegaConf
 
 
-def commands(records: list[dict]) -> dict[str, str]:
-    """Key -> what to type for that cell: the members of conf/ its settings came from, and what differs from them."""
-    conf, found = files("fastdiff_conf"), {}
+@cache
+def settings() -> tuple[dict, dict, dict]:
+    """What conf/ says: config.yaml; group -> its usual member; group -> member -> its settings. Read once a process."""
+    conf = files("fastdiff_conf")
 
     def load(path):
         return OmegaConf.to_container(OmegaConf.load(path))
@@ -18,7 +20,12 @@ def commands(records: list[dict]) -> dict[str, str]:
     usual = {group: name for choice in root["defaults"] if choice != "_self_" for group, name in choice.items()}
     usual = {group: name for group, name in usual.items() if (conf / group).is_dir()}  # not Hydra's own groups
     members = {group: [path for path in (conf / group).iterdir() if path.suffix == ".yaml"] for group in usual}
-    cards = {group: {path.stem: load(path) for path in paths} for group, paths in members.items()}
+    return root, usual, {group: {path.stem: load(path) for path in paths} for group, paths in members.items()}
+
+
+def commands(records: list[dict]) -> dict[str, str]:
+    """Key -> what to type for that cell: the members of conf/ its settings came from, and what differs from them."""
+    (root, usual, cards), found = settings(), {}
     order = {group: at for at, group in enumerate(usual)}
     for record in records:
         words = ["python benchmarks/run.py"]

@@ -178,7 +178,8 @@ def memory(cell: Cell, denoiser, labels: Callable | None) -> dict:
     if not cell.deepcache.off:
         itemsize = DTYPES[cell.device.precision].itemsize * (1 if cell.guidance == 1 else 2)
         card = cell.model
-        kept = trunk_bytes(card.family, card.arch, denoiser.shape, cell.deepcache.branch, itemsize, card.classes > 0)
+        of = [card.family, card.arch, list(denoiser.shape), cell.deepcache.branch, itemsize, card.classes > 0]
+        kept = shared("trunk", of, lambda: trunk_bytes(*of[:2], denoiser.shape, *of[3:]))
 
     def peak():
         cond = condition(labels, np.arange(batch), denoiser.device)
