@@ -65,7 +65,7 @@ def _height(drawing: Drawing) -> int:
 def _layout(drawing: Drawing, columns: int) -> dict:
     layout = {
         "template": "none", "paper_bgcolor": PAPER, "plot_bgcolor": PAPER, "font": {"size": 12, "color": INK},
-        "margin": {"l": 60, "r": 20, "t": 110, "b": 50}, "legend": LEGEND, "height": _height(drawing),
+        "margin": {"l": 60, "r": 20, "t": 90, "b": 50}, "legend": LEGEND, "height": _height(drawing),
         "grid": {"rows": drawing.rows, "columns": columns, "pattern": "independent", "xgap": 0.24, "ygap": 0.3},
         "annotations": [], "shapes": [],
     }  # fmt: skip
