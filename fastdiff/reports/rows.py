@@ -138,10 +138,9 @@ def plain(frame: pd.DataFrame) -> pd.Series:
 
 def same(frame: pd.DataFrame, line: pd.Series, names: list[str]) -> pd.Series:
     """Which rows equal the line in all those columns; having none equals having none."""
-    wanted = pd.Series(True, index=frame.index)
-    for name in names:
-        wanted &= (frame[name] == line[name]) | (frame[name].isna() & pd.isna(line[name]))
-    return wanted
+    there, wanted = frame[names], line[names]  # as arrays: column by column it would be most of a table's time
+    equal = (there.to_numpy(object) == wanted.to_numpy(object)).astype(bool)
+    return pd.Series((equal | (there.isna().to_numpy() & wanted.isna().to_numpy())).all(axis=1), index=frame.index)
 
 
 def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
