@@ -40,7 +40,9 @@ def _panel(ax, panel: Panel, drawing: Drawing) -> None:
     ax.set(xlabel=panel.x, ylabel=panel.y, title=panel.title)
     for axis in panel.log:
         ax.set(**{f"{axis}scale": "log"})
-        values = pd.Series([value for each in panel.series for value in getattr(each, axis) if value > 0])
+        shared = drawing.panels if drawing.alike and axis == "y" else (panel,)  # one axis has the marks of all on it
+        lines = [each for one in shared for each in one.series]
+        values = pd.Series([value for each in lines for value in getattr(each, axis) if value > 0])
         if values.max() > DECADES * values.min():
             getattr(ax, f"{axis}axis").set_major_locator(LogLocator(numticks=6))
             getattr(ax, f"{axis}axis").set_minor_formatter(NullFormatter())
