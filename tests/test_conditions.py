@@ -194,7 +194,7 @@ print(kept, usual, serving, faults())
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
     if kept == "False":
-        pytest.skip("this C library's memory cannot be told what to keep")
+        pytest.skip("only glibc can be told to keep freed memory, and this C library is another")
     assert min(int(usual), int(anew)) > 1000 > 10 * int(serving)
 
 
