@@ -7,7 +7,8 @@ import pytest
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 if BROWSER is None:
-    pytest.skip("no chromium or google-chrome is installed, and a page can only be tried in a browser", allow_module_level=True)
+    reason = "a page can only be tried in a browser, and no chromium or google-chrome is installed"
+    pytest.skip(reason, allow_module_level=True)
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e .[dev]")
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 

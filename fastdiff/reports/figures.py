@@ -217,7 +217,7 @@ def _meanings(frame: pd.DataFrame) -> list[Line2D]:
     """What the marks and lines of the Pareto plot mean, in grey: true of every colour."""
     marks = [(f"interval {i:g}", marker_of(i), MUTED) for i in sorted(frame["interval"].dropna().unique())]
     marks += [("listed full calls", marker_of(np.nan), MUTED)] if frame["interval"].isna().any() else []
-    marks += [("rho other than 1", "o", PAPER)] if (frame["rho_bottom"] * frame["rho_top"] != 1).any() else []
+    marks += [("rho other than 1", "o", PAPER)] if (frame[["rho_bottom", "rho_top"]] != 1).any(axis=None) else []
     grey = [Line2D([], [], marker=m, ls="none", ms=6, mec=MUTED, mfc=c, mew=1.3, label=label) for label, m, c in marks]
     grey += [
         Line2D([], [], color=MUTED, lw=1, label="plain sampler,\nfewer steps"),
