@@ -20,15 +20,15 @@ def main(cfg: DictConfig) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from fastdiff.bench import labels_of, load_denoiser
+    from fastdiff.bench.config import cell_of, device_name
+    from fastdiff.bench.ledger import Ledger, provenance
+    from fastdiff.bench.resources import scorer_of
+    from fastdiff.bench.run_cell import labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.files import write, write_json
     from fastdiff.metrics import frechet, moments
-    from fastdiff.parts import scorer_of
-    from fastdiff.records import Ledger, provenance
-    from fastdiff.reports.calibration import figure, page
-    from fastdiff.reports.figures import render
-    from fastdiff.settings import cell_of, device_name
+    from fastdiff.report.calibration import figure, page
+    from fastdiff.report.figures import render
     from fastdiff.statistics import outside
     from fastdiff.statistics.calibration import rows
     from fastdiff.statistics.pools import Mixed, pool, pool_key

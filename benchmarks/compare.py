@@ -17,10 +17,10 @@ from fastdiff_benchmarks.entry import entry
 
 @entry("compare")
 def main(cfg: DictConfig) -> None:
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.files import write
-    from fastdiff.records import Ledger
-    from fastdiff.reports.gate import gate
-    from fastdiff.reports.gate_words import markdown, shown, verdict
+    from fastdiff.report.gate import gate
+    from fastdiff.report.gate_words import markdown, shown, verdict
 
     base, new, out = cfg.base, cfg.new, Path(cfg.out)
     found = gate(Ledger(base), Ledger(new), cfg.cells)

@@ -15,11 +15,11 @@ from fastdiff_benchmarks.entry import entry
 
 @entry("dashboard")
 def main(cfg: DictConfig) -> None:
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.files import write
     from fastdiff.knobs import build
-    from fastdiff.records import Ledger
-    from fastdiff.reports.rows import main_columns
-    from fastdiff.reports.tables import table
+    from fastdiff.report.rows import main_columns
+    from fastdiff.report.tables import table
     from fastdiff.tracking import Tracker, default_entity, logged_in, summary_name
     from fastdiff.tracking.dashboard import LOGIN, as_json, report, workspace
 

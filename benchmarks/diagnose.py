@@ -31,8 +31,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"figure '{unknown[0]}' is not one of: {', '.join(FIGURES)}")
     from fastdiff.diagnostics.page import index
     from fastdiff.files import write, write_json
-    from fastdiff.reports.papers import KNOWN, stills
-    from fastdiff.reports.papers import drawn as known
+    from fastdiff.report.papers import KNOWN, stills
+    from fastdiff.report.papers import drawn as known
 
     subject, out, drawn = Subject(cfg), Path(cfg.out), {}
     for name in FIGURES if cfg.figures is None else cfg.figures:
@@ -63,7 +63,7 @@ def files_of(name: str, subject: Subject, out: Path):
     """Draw a figure and write its files."""
     from fastdiff.diagnostics.printed import printed
     from fastdiff.files import write
-    from fastdiff.reports.figures import render
+    from fastdiff.report.figures import render
 
     drawing, frame = FIGURES[name](subject, name)
     figure = printed(drawing)
@@ -108,9 +108,9 @@ def skip_loss(subject: Subject, name: str):
 
 
 def cache_similarity(subject: Subject, name: str):
-    from fastdiff.bench import labels_of, load_denoiser
+    from fastdiff.bench.run_cell import labels_of, load_denoiser
+    from fastdiff.bench.score_norms import placed, score_covariances
     from fastdiff.diagnostics.deepcache import similarities, similarity_drawing, similarity_frame
-    from fastdiff.norms import placed, score_covariances
 
     found, n, seed = {}, subject.cfg.trajectories, subject.cell.budget.seed
     for sampler, cell in subject.cells_of("sampler", subject.cfg.samplers).items():

@@ -12,8 +12,8 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from fastdiff.bench.config import GROUPS
 from fastdiff.heap import in_one_stack, keep_freed
-from fastdiff.settings import GROUPS
 
 
 def entry(config_name: str) -> Callable:
@@ -92,7 +92,7 @@ def settings_of(cfg: DictConfig) -> dict:
 
 def settings_from(*words: str) -> dict:
     """The settings of the cell that these words of a command line name, as plain dicts, for notebooks and scripts:
-    settings_from("sampler=ddim", "sampler.steps=10") is what `fastdiff.settings.cell_of` and `bench.run_cell` take.
+    settings_from("sampler=ddim", "sampler.steps=10") is what `fastdiff.bench.config.cell_of` and `bench.run_cell` take.
 
     Raises ValueError with one sentence for unknown knobs, names and values.
     """

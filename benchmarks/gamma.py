@@ -26,12 +26,12 @@ def line(norm, sigma: float, left: float) -> str:
 def main(cfg: DictConfig) -> None:
     from tqdm import tqdm
 
-    from fastdiff.bench import load_denoiser
+    from fastdiff.analytic import export_official
+    from fastdiff.bench.config import cell_of
+    from fastdiff.bench.ledger import Ledger
+    from fastdiff.bench.run_cell import load_denoiser
+    from fastdiff.bench.score_norms import calls_of, joint_norms, placed, score_norms
     from fastdiff.data import load
-    from fastdiff.gamma import export_official
-    from fastdiff.norms import calls_of, joint_norms, placed, score_norms
-    from fastdiff.records import Ledger
-    from fastdiff.settings import cell_of
 
     if cfg.levels not in ("all", "steps"):
         raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from fastdiff.cell import BLOCK, Cell
-from fastdiff.records import Ledger
+from fastdiff.bench.cell import BLOCK, Cell
+from fastdiff.bench.ledger import Ledger
 from fastdiff.statistics import outside
 from fastdiff_benchmarks.entry import settings_of
 

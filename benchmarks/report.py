@@ -20,10 +20,10 @@ HELD = ("model", "data", "metrics", "seed", "part", "n", "guidance", "precision"
 
 @entry("report")
 def main(cfg: DictConfig) -> None:
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.files import write
-    from fastdiff.records import Ledger
-    from fastdiff.reports.images import compare_with_plain
-    from fastdiff.reports.tables import csv, table, text
+    from fastdiff.report.images import compare_with_plain
+    from fastdiff.report.tables import csv, table, text
 
     ledger, out = Ledger(cfg.ledger), Path(cfg.out)
     chosen = grids(ledger, cfg.grids)
@@ -61,10 +61,10 @@ def grids(ledger, names: list[str] | None) -> dict[str, list[str]]:
 
 def views(ledger, chosen: dict, tables: dict, every, out: Path) -> dict[str, bytes]:
     """File name in `out` -> content: the page and its pictures."""
-    from fastdiff.reports import figures, html
-    from fastdiff.reports.papers import papers
-    from fastdiff.reports.rows import image_columns, same
-    from fastdiff.reports.sections import Story, drawn, sections
+    from fastdiff.report import figures, html
+    from fastdiff.report.papers import papers
+    from fastdiff.report.rows import image_columns, same
+    from fastdiff.report.sections import Story, drawn, sections
 
     base = baseline(tables)
     column = next(name for name in image_columns(every) if base[name] == base[name])
@@ -86,14 +86,14 @@ def views(ledger, chosen: dict, tables: dict, every, out: Path) -> dict[str, byt
 
 def measured(frame):
     """Which cells have the quality of generated images."""
-    from fastdiff.reports.rows import image_columns
+    from fastdiff.report.rows import image_columns
 
     return frame[image_columns(frame)].notna().any(axis=1)
 
 
 def baseline(tables: dict):
     """The plain cell with the most steps in the first grid that has one; without any, the first cell."""
-    from fastdiff.reports.rows import plain
+    from fastdiff.report.rows import plain
 
     tables = [frame[measured(frame)] for frame in tables.values() if measured(frame).any()]
     for frame in tables:

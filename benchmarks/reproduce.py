@@ -15,7 +15,7 @@ import sys
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from fastdiff.settings import GROUPS
+from fastdiff.bench.config import GROUPS
 from fastdiff_benchmarks.entry import entry, wanting
 from fastdiff_benchmarks.published import Arm, absence, aligned, compared, protocols, published, tables
 
@@ -68,9 +68,9 @@ def settings_of_cells(grid: str, given: list[str]) -> list[dict]:
 
 def missing(cells: list[dict]) -> list[str]:
     """A sentence for each file that the cells need and that is neither there nor to be had."""
+    from fastdiff.bench.config import CARDS as KINDS
     from fastdiff.files import locate
     from fastdiff.knobs import build
-    from fastdiff.settings import CARDS as KINDS
 
     found: list[str] = []
 
@@ -132,9 +132,9 @@ def run(grid: str) -> int:
 
 
 def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
-    from fastdiff.bench import costs, speed_key
-    from fastdiff.records import Ledger
-    from fastdiff.settings import cell_of
+    from fastdiff.bench.config import cell_of
+    from fastdiff.bench.ledger import Ledger
+    from fastdiff.bench.run_cell import costs, speed_key
 
     arms, kept = [], Ledger(ledger)
     for settings in cells:
@@ -154,9 +154,9 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
 
 def ours(settings: dict) -> dict[str, str]:
     """What a protocol's words are here."""
+    from fastdiff.bench.config import device_name, resolved_device
     from fastdiff.knobs import build
     from fastdiff.metrics import MetricsCard
-    from fastdiff.settings import device_name, resolved_device
 
     metrics = build(MetricsCard, settings["metrics"], "metrics")
     device = resolved_device(settings["device"], exact=metrics.bound)

@@ -29,7 +29,7 @@ class Result:
 
 def measure(cfg: DictConfig) -> Result:
     """The cell of these settings; in a sweep with a ladder its first rung."""
-    from fastdiff.settings import cell_of
+    from fastdiff.bench.config import cell_of
     from fastdiff_benchmarks.ladder import at_rung, settings_at
 
     settings = settings_of(cfg)
@@ -48,10 +48,10 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     """That cell, of these settings. cfg: where records go and who is told. below: how many bars are above its own."""
     from tqdm import tqdm
 
-    from fastdiff.bench import run_cell, speed_key
+    from fastdiff.bench.ledger import Ledger
+    from fastdiff.bench.run_cell import run_cell, speed_key
     from fastdiff.knobs import build, coerced
     from fastdiff.metrics.direction import JUDGED
-    from fastdiff.records import Ledger
     from fastdiff.tracking import Tracker
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
@@ -87,10 +87,10 @@ def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
 
     In a sweep its verdicts are still open: they are adjusted for all cells, and come with the table at the end.
     """
+    from fastdiff.bench.resources import shared
     from fastdiff.files import sha256
-    from fastdiff.parts import shared
-    from fastdiff.reports.tables import lines
-    from fastdiff.reports.views import cell_view, sources
+    from fastdiff.report.tables import lines
+    from fastdiff.report.views import cell_view, sources
     from fastdiff.tracking import track, track_source
     from fastdiff_benchmarks.commands import commands
 

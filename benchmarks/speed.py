@@ -26,9 +26,9 @@ PARTS = ("pipelines", "operators", "caching", "package", "loop", "cells", "score
 def main(cfg: DictConfig) -> None:
     import torch
 
+    from fastdiff.bench.config import device_name, resolved_device
+    from fastdiff.bench.ledger import provenance
     from fastdiff.profiling import watched
-    from fastdiff.records import provenance
-    from fastdiff.settings import device_name, resolved_device
 
     parts = list(cfg.parts)
     if unknown := [part for part in parts if part not in PARTS]:
@@ -62,8 +62,8 @@ def store(out: Path, part: str, tables: dict[str, list[dict]], facts: dict) -> N
     import pandas as pd
 
     from fastdiff.files import write, write_json
-    from fastdiff.reports.figures import render
-    from fastdiff.reports.speed import drawn
+    from fastdiff.report.figures import render
+    from fastdiff.report.speed import drawn
 
     for name, rows in tables.items():
         path, new = out / f"{name}.csv", pd.DataFrame([{"part": part, **row} for row in rows])
@@ -92,8 +92,8 @@ def measured(part: str, cfg: DictConfig, device) -> tuple[list, dict]:
     """Targets and rows of one part."""
     import torch
 
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.profiling import cuda_events
-    from fastdiff.records import Ledger
     from fastdiff_benchmarks.versus import batches, caching, cells, loop, operators, own, pipelines, quality, scores
     from fastdiff_benchmarks.versus.network import Timed
 

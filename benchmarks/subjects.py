@@ -12,9 +12,9 @@ class Subject:
     """The settings of `make diagnose` as things to compute with. Raises ValueError for settings that make no sense."""
 
     def __init__(self, cfg: DictConfig):
+        from fastdiff.bench.config import cell_of
+        from fastdiff.bench.ledger import Ledger
         from fastdiff.data import load
-        from fastdiff.records import Ledger
-        from fastdiff.settings import cell_of
 
         self.cfg, self.ledger, self.cell = cfg, Ledger(cfg.ledger), cell_of(settings_of(cfg))
         if self.cell.guidance != 1:
@@ -25,7 +25,7 @@ class Subject:
         """Member of a group -> the cell with it; samplers with the number of steps in the settings."""
         from hydra import compose
 
-        from fastdiff.settings import cell_of
+        from fastdiff.bench.config import cell_of
 
         found = {}
         for member in members:
@@ -38,13 +38,13 @@ class Subject:
 
     @cached_property
     def denoiser(self):
-        from fastdiff.bench import load_denoiser
+        from fastdiff.bench.run_cell import load_denoiser
 
         return load_denoiser(self.cell).eager()
 
     @cached_property
     def plans(self) -> list:
-        from fastdiff.plans import SkipTuning
+        from fastdiff.accelerators import SkipTuning
 
         if not all(isinstance(pair, list) and len(pair) == 2 for pair in OmegaConf.to_container(self.cfg.rho)):
             raise ValueError(f"rho is {self.cfg.rho}; pairs of rho_bottom and rho_top are needed, as [[1,1],[0.8,1]]")
@@ -52,9 +52,9 @@ class Subject:
 
     def noised(self, cell) -> tuple:
         """Batches of training images with their noise, noise levels even in log sigma, and a cell's network."""
-        from fastdiff.bench import load_denoiser
-        from fastdiff.gamma import ScoreNorms, grid
-        from fastdiff.gamma.estimate import drawn
+        from fastdiff.analytic import ScoreNorms, grid
+        from fastdiff.analytic.estimate import drawn
+        from fastdiff.bench.run_cell import load_denoiser
 
         denoiser = load_denoiser(cell).eager()
         chosen = ScoreNorms(images=self.cfg.images, seed=cell.score_norms.seed)
@@ -65,8 +65,8 @@ class Subject:
         """x0 (B C H W) -> features (B D) of the images that it is."""
         import numpy as np
 
-        from fastdiff.generate import to_uint8
         from fastdiff.metrics import build_extractor
+        from fastdiff.sampling.generate import to_uint8
 
         if self.cell.metrics.prompted:
             raise ValueError("skip_loss looks at features of images: choose metrics=mnist_classifier or clean_fid")
@@ -77,9 +77,9 @@ class Subject:
     @cached_property
     def norms(self):
         """`analytic.norms_frame` at accelerator.analytic.levels noise levels; estimated where the ledger lacks them."""
+        from fastdiff.analytic import grid
+        from fastdiff.bench.score_norms import score_norms
         from fastdiff.diagnostics.analytic import norms_frame
-        from fastdiff.gamma import grid
-        from fastdiff.norms import score_norms
 
         sigmas = [float(sigma) for sigma in grid(self.denoiser, self.cell.score_norms.levels)[1]]
         bar = self.bar("score norms")
@@ -95,7 +95,7 @@ class Subject:
         """Noise levels of DDPM with the analytic variance."""
         from dataclasses import replace
 
-        from fastdiff.norms import placed
+        from fastdiff.bench.score_norms import placed
         from fastdiff.samplers import preset
 
         sampler = preset("analytic_ddpm", steps=self.cfg.sampler.steps, spacing=spacing)

@@ -9,11 +9,11 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from fastdiff.bench import finished, speed_key
-from fastdiff.cell import Cell
+from fastdiff.bench.cell import Cell
+from fastdiff.bench.config import cell_of, device_name
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import finished, speed_key
 from fastdiff.files import write_json
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of, device_name
 from fastdiff_benchmarks.entry import refuse, settings_of
 from fastdiff_benchmarks.ladder import at_rung, check, climb
 
@@ -45,10 +45,10 @@ def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
 
     import numpy as np
 
-    from fastdiff.bench import labels_of, load_denoiser
+    from fastdiff.bench.run_cell import labels_of, load_denoiser
     from fastdiff.data import load
-    from fastdiff.generate import generate
     from fastdiff.samplers import DDIM
+    from fastdiff.sampling.generate import generate
 
     cell = cells[0]
     denoiser = dataclasses.replace(load_denoiser(cell).uncached(), guidance=1.0)
@@ -119,8 +119,8 @@ class SweepProgress(Callback):
             self.bar.close()
         if not self.cells:
             return
-        from fastdiff.reports.images import compare_with_plain
-        from fastdiff.reports.tables import table, text
+        from fastdiff.report.images import compare_with_plain
+        from fastdiff.report.tables import table, text
 
         keys = every = list(dict.fromkeys(cell.key for cell in self.cells))
         climbed = climb(self.arms, self.points, self.ledger, config.force) if self.arms else None
@@ -151,7 +151,7 @@ class SweepProgress(Callback):
 def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], fell: int) -> None:
     """The finished sweep as a W&B run; what goes wrong there is a line."""
     from fastdiff.knobs import build
-    from fastdiff.reports.tables import lines
+    from fastdiff.report.tables import lines
     from fastdiff.tracking import Tracker, track_sweep
     from fastdiff_benchmarks.run import tell
 

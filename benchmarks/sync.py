@@ -34,8 +34,8 @@ class Job(NamedTuple):
 def main(cfg: DictConfig) -> None:
     from tqdm import tqdm
 
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.knobs import build
-    from fastdiff.records import Ledger
     from fastdiff.tracking import Tracker, folder, logged_in
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
@@ -68,9 +68,9 @@ def main(cfg: DictConfig) -> None:
 
 def jobs(ledger, tracker) -> Iterator[Job]:
     """Every run that a ledger makes: what cells were measured with first, so that they can name it, sweeps last."""
-    from fastdiff.reports.rows import rows
-    from fastdiff.reports.tables import lines
-    from fastdiff.reports.views import cell_view, sources
+    from fastdiff.report.rows import rows
+    from fastdiff.report.tables import lines
+    from fastdiff.report.views import cell_view, sources
     from fastdiff.tracking import sweep_id, track, track_source, track_sweep
     from fastdiff_benchmarks.commands import commands
 

@@ -48,10 +48,10 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
     import torch
     from tqdm import tqdm
 
-    from fastdiff.checkpoints import write_checkpoint
+    from fastdiff.diffusion.schedules import Schedule
     from fastdiff.files import write
-    from fastdiff.schedules import Schedule
     from fastdiff.unets import NativeUNet
+    from fastdiff.weights.checkpoints import write_checkpoint
 
     levels = torch.from_numpy(Schedule(**cfg.schedule).levels()).float()
     x_train, y_train = tensors(train, *card.value_range)
@@ -132,8 +132,8 @@ def train_classifier(cfg, card, train, held_out, facts: dict) -> None:
     import torch.nn.functional as F
     from tqdm import tqdm
 
-    from fastdiff.checkpoints import write_checkpoint
     from fastdiff.metrics.classifier import Classifier
+    from fastdiff.weights.checkpoints import write_checkpoint
 
     x_train, y_train = tensors(train, 0, 1)
     x_held, y_held = tensors(held_out, 0, 1)

@@ -21,9 +21,9 @@ TUNABLE = ("accelerator", "guidance", "sampler")
 def main(cfg: DictConfig) -> None:
     import pandas as pd
 
+    from fastdiff.bench.config import cell_of
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.metrics.direction import judged_by, sign
-    from fastdiff.records import Ledger
-    from fastdiff.settings import cell_of
     from fastdiff.statistics import LEVEL, outside, verdicts
 
     usual, ledger = usual_value(cfg), Ledger(cfg.ledger)
@@ -73,8 +73,8 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
     """Value of the knob -> its quality record on a part. Ends the program where a cell fails."""
     from tqdm import tqdm
 
-    from fastdiff.bench import run_cell
-    from fastdiff.settings import cell_of
+    from fastdiff.bench.config import cell_of
+    from fastdiff.bench.run_cell import run_cell
 
     settings = {}
     for value in values:
@@ -101,7 +101,7 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
 def gain(ledger, record: dict, usual: dict):
     """record - usual in the first quality value, paired by noise."""
     from fastdiff.metrics.direction import judged_by
-    from fastdiff.reports.rivals import compare
+    from fastdiff.report.rivals import compare
 
     column = judged_by(record["values"])
     lines = [{"key": each["key"], column: each["values"][column]["value"]} for each in (record, usual)]

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from fastdiff.denoise import Denoiser
-from fastdiff.model_card import ModelCard
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build
+from fastdiff.weights.model_card import ModelCard
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SMALL = dict(size=8, in_channels=1, channels=8, multipliers=(1, 2), blocks=2, attention=(4,), classes=3)

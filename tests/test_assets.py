@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from fastdiff import data
-from fastdiff.denoise import Denoiser, load_unet
+from fastdiff.bench.config import card
 from fastdiff.files import ASSETS, read_json, sha256
 from fastdiff.metrics import build_extractor
-from fastdiff.settings import card
+from fastdiff.sampling.denoiser import Denoiser, load_unet
 
 
 @pytest.fixture(scope="module")

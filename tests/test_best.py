@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from test_reports import BASELINE, CACHED, FID, frame_of, headline, settings, write_cell
 
-from fastdiff.records import Ledger
-from fastdiff.reports import cells, clock, figures
-from fastdiff.reports.best import at_least, by_nfe
-from fastdiff.reports.cards import calls_table, cards
-from fastdiff.reports.tables import table
+from fastdiff.bench.ledger import Ledger
+from fastdiff.report import cells, clock, figures
+from fastdiff.report.best import at_least, by_nfe
+from fastdiff.report.cards import calls_table, cards
+from fastdiff.report.tables import table
 from fastdiff.statistics import Estimate
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
-from fastdiff.bench import run_cell
-from fastdiff.cell import key
-from fastdiff.records import Ledger
-from fastdiff.reports.tables import csv, table, text
-from fastdiff.reports.words import describe
-from fastdiff.settings import cell_of
+from fastdiff.bench.cell import key
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import run_cell
+from fastdiff.report.tables import csv, table, text
+from fastdiff.report.words import describe
 from fastdiff_benchmarks import report
 from fastdiff_benchmarks.entry import settings_of
 

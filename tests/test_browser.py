@@ -9,8 +9,8 @@ import pytest
 from browsing import NARROW, WIDE, fetched, grave_faults, opener, playwright
 from test_reports import FID, fill, make, settings, write_cell
 
-from fastdiff.reports import figures
-from fastdiff.reports.tables import table
+from fastdiff.report import figures
+from fastdiff.report.tables import table
 
 
 @pytest.fixture(scope="module")

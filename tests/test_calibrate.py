@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.cell import key
+from fastdiff.bench.cell import key
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
 from fastdiff.metrics import Features, moments
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of
 from fastdiff.statistics.calibration import Case, independent, paired, real, relative_error, rows, share
 from fastdiff.statistics.pools import Mixed, pool, pool_key
 
@@ -176,7 +176,7 @@ def test_the_whole_command_writes_its_record_and_figure(tmp_path, monkeypatch):
 
 
 def test_the_page_tells_every_row_of_the_record_with_its_interval():
-    from fastdiff.reports.calibration import page
+    from fastdiff.report.calibration import page
 
     judged = {"false_verdict_rate": 0.05, "false_verdict_rate.low": 0.03, "false_verdict_rate.high": 0.076}
     judged |= {"se_over_sd": 0.98, "se_over_sd.low": 0.9, "se_over_sd.high": 1.07}

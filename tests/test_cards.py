@@ -9,8 +9,8 @@ import yaml
 
 from fastdiff.data import DataCard
 from fastdiff.knobs import build
-from fastdiff.model_card import ModelCard
 from fastdiff.unets import build as build_unet
+from fastdiff.weights.model_card import ModelCard
 
 CONF = Path(fastdiff_conf.__file__).parent
 MILLIONS = {  # parameters, to the digits that papers give (the VE networks and LDM's embedding: counted)

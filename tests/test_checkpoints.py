@@ -15,10 +15,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fastdiff.checkpoints import card_arch, read_array, read_checkpoint, read_network, write_checkpoint
+from fastdiff.analytic import import_official
 from fastdiff.files import locate, read_npz, sha256
-from fastdiff.gamma import import_official
-from fastdiff.model_card import ModelCard
+from fastdiff.weights.checkpoints import card_arch, read_array, read_checkpoint, read_network, write_checkpoint
+from fastdiff.weights.model_card import ModelCard
 
 STATE = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.ones(3).half(), "n": torch.tensor(7)}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.downloads import cached
 from fastdiff.metrics import MetricsCard, build_extractor, clean_fid
+from fastdiff.weights.download import cached
 
 CARD = MetricsCard("inception-v3", "clean_fid", mode="clean")
 

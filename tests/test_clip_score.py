@@ -11,15 +11,15 @@ import torch
 from hydra import compose, initialize_config_module
 from test_latents import PROMPTS, TEXT, VOCAB
 
-from fastdiff.bench import run_cell
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import run_cell
 from fastdiff.knobs import build
-from fastdiff.latents import load_prompts
 from fastdiff.metrics import MetricsCard, build_extractor
 from fastdiff.metrics.clip_score import clip_score, located
 from fastdiff.metrics.direction import HIGHER, LOWER, sign, words
-from fastdiff.model_card import ModelCard
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of
+from fastdiff.sampling.latents import load_prompts
+from fastdiff.weights.model_card import ModelCard
 from fastdiff_benchmarks.entry import settings_of
 
 transformers = pytest.importorskip("transformers")

@@ -9,10 +9,10 @@ from hydra import compose, initialize_config_module
 from safetensors.torch import save_file
 from torch import nn
 
-from fastdiff.bench import run_cell
-from fastdiff.cell import key
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of
+from fastdiff.bench.cell import key
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import run_cell
 from fastdiff.unets import FAMILIES, build
 from fastdiff_benchmarks.entry import settings_of
 

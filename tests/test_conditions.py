@@ -9,9 +9,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from fastdiff.denoise import Denoiser
-from fastdiff.plans import DeepCache
+from fastdiff.accelerators import DeepCache
 from fastdiff.profiling import Conditions, conditions, memory, peak_mb, trunk_bytes, watched
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
 
 CPU = torch.device("cpu")

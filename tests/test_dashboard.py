@@ -8,8 +8,8 @@ import sys
 import pytest
 from test_gate import ledger_of
 
-from fastdiff.reports.rows import KNOBS
-from fastdiff.reports.tables import lines
+from fastdiff.report.rows import KNOBS
+from fastdiff.report.tables import lines
 from fastdiff.tracking import CURVES, Tracker, dashboard, summary_name
 from fastdiff.tracking.cells import numbers
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.cell import Budget
+from fastdiff.bench.cell import Budget
+from fastdiff.bench.resources import labels_of
 from fastdiff.data import DataCard, Images, load
 from fastdiff.files import ASSETS, sha256
-from fastdiff.parts import labels_of
 
 
 def npz(path, **arrays) -> DataCard:
@@ -385,7 +385,7 @@ def test_a_folder_in_place_of_a_file_and_other_sizes_are_refused(tmp_path, kind)
 
 def test_data_may_lie_behind_a_url(tmp_path, cache, monkeypatch):
     """What was put by hand where the message says is used, and pinned."""
-    from fastdiff.downloads import cached
+    from fastdiff.weights.download import cached
 
     url = "https://127.0.0.1:9/cifar-10-binary.tar.gz"
     with pytest.raises(ConnectionError, match="put it at"):

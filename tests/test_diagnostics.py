@@ -12,20 +12,20 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import nn
 
-from fastdiff.bench import run_cell
-from fastdiff.denoise import Denoiser
+from fastdiff.accelerators import SkipTuning
+from fastdiff.analytic import Norm
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import run_cell
 from fastdiff.diagnostics import analytic, deepcache, drawing, quality, skip_tuning
 from fastdiff.diagnostics.operands import Watched, watched
 from fastdiff.diagnostics.printed import printed
-from fastdiff.gamma import Norm
-from fastdiff.noise import noise_of
-from fastdiff.plans import SkipTuning
-from fastdiff.records import Ledger
-from fastdiff.reports.figures import render
+from fastdiff.diffusion.noise import noise_of
+from fastdiff.diffusion.schedules import Schedule
+from fastdiff.diffusion.spacing import even
+from fastdiff.report.figures import render
 from fastdiff.samplers import preset
-from fastdiff.schedules import Schedule
-from fastdiff.settings import cell_of
-from fastdiff.spacing import even
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import walk
 from fastdiff_benchmarks import diagnose
 from fastdiff_benchmarks.entry import settings_of

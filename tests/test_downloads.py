@@ -13,8 +13,8 @@ from urllib.request import Request
 
 import pytest
 
-from fastdiff.downloads import LOCK, cached, fetch
-from fastdiff.downloads.transfer import Redirects
+from fastdiff.weights.download import LOCK, cached, fetch
+from fastdiff.weights.download.transfer import Redirects
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 
@@ -239,7 +239,7 @@ def test_a_broken_lock_file_is_named(server):
 
 
 def test_processes_that_want_the_same_file_download_it_once(server):
-    code = "import sys; from fastdiff.downloads import fetch; print(fetch(sys.argv[1])[1])"
+    code = "import sys; from fastdiff.weights.download import fetch; print(fetch(sys.argv[1])[1])"
     runs = [
         subprocess.Popen([sys.executable, "-c", code, server.url], stdout=subprocess.PIPE, text=True) for _ in "1234"
     ]
@@ -248,7 +248,7 @@ def test_processes_that_want_the_same_file_download_it_once(server):
 
 
 def test_no_torch_is_needed():
-    code = "import sys, fastdiff.downloads, fastdiff.data; assert 'torch' not in sys.modules"
+    code = "import sys, fastdiff.weights.download, fastdiff.data; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

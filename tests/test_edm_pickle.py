@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from fastdiff.checkpoints import card_arch, read_checkpoint, read_network
-from fastdiff.checkpoints.edm import edm_arch, read_edm
-from fastdiff.model_card import ModelCard
 from fastdiff.unets import build
+from fastdiff.weights.checkpoints import card_arch, read_checkpoint, read_network
+from fastdiff.weights.checkpoints.edm import edm_arch, read_edm
+from fastdiff.weights.model_card import ModelCard
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_the_arguments_are_read_without_torch(snapshot, tmp_path):
 
     (tmp_path / "net.pkl").write_bytes(snapshot())
     code = (
-        "import sys; from fastdiff.checkpoints import card_arch\n"
+        "import sys; from fastdiff.weights.checkpoints import card_arch\n"
         "assert card_arch(sys.argv[1], {}, 'mine')['label_dim'] == 10 and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "net.pkl")], check=True)

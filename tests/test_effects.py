@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from test_reports import FID, settings, write_cell
 
-from fastdiff.records import Ledger
-from fastdiff.reports.effects import Effects
-from fastdiff.reports.heat import main_table, pair_tables
-from fastdiff.reports.tables import table
+from fastdiff.bench.ledger import Ledger
+from fastdiff.report.effects import Effects
+from fastdiff.report.heat import main_table, pair_tables
+from fastdiff.report.tables import table
 from fastdiff.statistics import difference
 
 PIXELS = np.zeros((1, 1, 28, 28), np.uint8)

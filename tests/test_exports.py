@@ -8,10 +8,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from PIL import Image
 
-from fastdiff.bench import run_cell
-from fastdiff.cell import key
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of
+from fastdiff.bench.cell import key
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import run_cell
 from fastdiff_benchmarks.entry import settings_of
 
 TINY = ["sampler=ddim", "sampler.steps=2", "device=cpu", "device.batch=5", "device.precision=float32"]

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from test_reports import settings, write_cell
 
+from fastdiff.bench.ledger import Ledger
 from fastdiff.files import read_json, write_json
-from fastdiff.records import Ledger
-from fastdiff.reports.gate import FAILED, PASSED, UNJUDGED, gate
-from fastdiff.reports.gate_words import markdown, shown, speed, verdict
+from fastdiff.report.gate import FAILED, PASSED, UNJUDGED, gate
+from fastdiff.report.gate_words import markdown, shown, speed, verdict
 from fastdiff_benchmarks import compare
 
 PIXELS = np.zeros((4, 1, 28, 28), np.uint8)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
 from fastdiff.metrics import MetricsCard
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of
 from fastdiff_benchmarks import ladder, run
 from fastdiff_benchmarks.entry import settings_of
 
@@ -94,7 +94,7 @@ def points():
 
 
 def test_blocks_are_kept_from_rung_to_rung_and_a_failed_arm_stops_no_other(points, tmp_path, monkeypatch):
-    for module in ("fastdiff.blocks", "fastdiff.exports", "fastdiff_benchmarks.ladder"):
+    for module in ("fastdiff.bench.blocks", "fastdiff.bench.kept_images", "fastdiff_benchmarks.ladder"):
         monkeypatch.setattr(f"{module}.BLOCK", 12)
     configs, book = points(tmp_path), Ledger(tmp_path)
     cells = [cell_of(settings_of(cfg)) for cfg in configs]
@@ -119,7 +119,7 @@ def test_blocks_are_kept_from_rung_to_rung_and_a_failed_arm_stops_no_other(point
 
 
 def test_forcing_measures_every_rung_anew(points, tmp_path, monkeypatch):
-    for module in ("fastdiff.blocks", "fastdiff.exports", "fastdiff_benchmarks.ladder"):
+    for module in ("fastdiff.bench.blocks", "fastdiff.bench.kept_images", "fastdiff_benchmarks.ladder"):
         monkeypatch.setattr(f"{module}.BLOCK", 12)
     configs, book = points(tmp_path)[:1], Ledger(tmp_path)
     cells = [cell_of(settings_of(configs[0]))]

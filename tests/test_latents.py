@@ -9,16 +9,16 @@ import torch
 from hydra import compose, initialize_config_module
 from safetensors.torch import save_file
 
-from fastdiff.bench import costs, labels_of, load_denoiser, run_cell
-from fastdiff.denoise import Denoiser, load_unet
+from fastdiff.accelerators import DeepCache
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.run_cell import costs, labels_of, load_denoiser, run_cell
 from fastdiff.knobs import build
-from fastdiff.latents import load_decoder, load_prompts
-from fastdiff.model_card import Decoder, ModelCard
-from fastdiff.plans import DeepCache
 from fastdiff.profiling import call_cost
-from fastdiff.records import Ledger
 from fastdiff.samplers import DDIM, PLMS
-from fastdiff.settings import cell_of
+from fastdiff.sampling.denoiser import Denoiser, load_unet
+from fastdiff.sampling.latents import load_decoder, load_prompts
+from fastdiff.weights.model_card import Decoder, ModelCard
 from fastdiff_benchmarks.entry import settings_of
 
 diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastdiff.reports import figures
-from fastdiff.reports.notebook import shown
-from fastdiff.settings import GROUPS, cell_of
+from fastdiff.bench.config import GROUPS, cell_of
+from fastdiff.report import figures
+from fastdiff.report.notebook import shown
 from fastdiff_benchmarks.entry import settings_from
 
 ROOT = Path(__file__).parent.parent

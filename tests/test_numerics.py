@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fastdiff.cell import NUMERICS
-from fastdiff.denoise import Denoiser
-from fastdiff.generate import generate
-from fastdiff.model_card import ModelCard
-from fastdiff.noise import normals
-from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.bench.cell import NUMERICS
+from fastdiff.diffusion.noise import normals
 from fastdiff.samplers import preset
+from fastdiff.sampling.denoiser import Denoiser
+from fastdiff.sampling.generate import generate
 from fastdiff.unets import build
+from fastdiff.weights.model_card import ModelCard
 
 GOLDEN = Path(__file__).parent / "fixtures" / "golden.npz"
 ARCH = dict(size=8, in_channels=1, channels=8, multipliers=(1, 2), blocks=1, attention=(4,), classes=3)
@@ -42,7 +42,7 @@ def test_images_are_those_of_this_number_of_numerics():
         assert golden["numerics"] == NUMERICS, "NUMERICS was raised: make the golden images anew"
         off = np.abs(images().astype(int) - golden["images"].astype(int))
     # another CPU may sum in another order, which moves a few pixels by one level
-    assert off.max() <= 1 and (off > 0).mean() <= 0.01, "images changed: raise fastdiff.cell.NUMERICS"
+    assert off.max() <= 1 and (off > 0).mean() <= 0.01, "images changed: raise fastdiff.bench.cell.NUMERICS"
 
 
 if __name__ == "__main__":

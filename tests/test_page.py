@@ -13,11 +13,11 @@ from test_reports import FID, fill, make
 
 from fastdiff.diagnostics.drawing import Drawing, Panel, Series
 from fastdiff.diagnostics.printed import printed
-from fastdiff.reports import figures, samples
-from fastdiff.reports.html import page
-from fastdiff.reports.papers import KNOWN, papers
-from fastdiff.reports.rows import plain
-from fastdiff.reports.tables import table
+from fastdiff.report import figures, samples
+from fastdiff.report.html import page
+from fastdiff.report.papers import KNOWN, papers
+from fastdiff.report.rows import plain
+from fastdiff.report.tables import table
 
 
 @pytest.fixture(scope="module")

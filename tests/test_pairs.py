@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.paired_images import compare_images, pair_name
 from fastdiff.files import read_npz
-from fastdiff.pairs import compare_images, pair_name
-from fastdiff.records import Ledger
 
 EXTRACTOR = {"extractor": "mnist-classifier", "sha256": "0" * 64}
 
 
 def write(ledger: Ledger, name: str, pixels: np.ndarray, features: np.ndarray | None) -> dict:
     """A quality record with kept images and, where there are any, blocks of features."""
-    from fastdiff.cell import BLOCK, key
+    from fastdiff.bench.cell import BLOCK, key
 
     generation = {"sampler": name}
     ledger.write_samples(key(generation), pixels)

@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 
+from fastdiff.bench.ledger import Ledger
 from fastdiff.files import read_json, sha256, write, write_json, write_npz
-from fastdiff.records import Ledger
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.reference import reference_of
+from fastdiff.bench.scoring import score
 from fastdiff.metrics import Features, moments
 from fastdiff.metrics.reference import ReferenceCard, card_path, read_reference, write_reference
-from fastdiff.records import Ledger
-from fastdiff.references import reference_of
-from fastdiff.scoring import score
-from fastdiff.settings import cell_of
 from fastdiff_benchmarks.entry import settings_of
 
 CARD = ReferenceCard("ab" * 32, "train", 50, "clean", "inception-v3", "cd" * 32, "0.1")
@@ -169,7 +169,7 @@ def test_kept_statistics_of_something_else_are_refused_by_the_field_s_name(cell,
 
 
 def test_statistics_of_another_version_of_the_code_are_as_good(cell, images, tmp_path, monkeypatch):
-    from fastdiff import references
+    from fastdiff.bench import reference as references
 
     reference_of(cell(), Ledger(tmp_path), images, Extractor())
     monkeypatch.setattr(references, "__version__", "99.0")

@@ -14,15 +14,15 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from fastdiff.cell import canonical, key
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.bench.cell import canonical, key
+from fastdiff.bench.ledger import Ledger
 from fastdiff.knobs import build
-from fastdiff.plans import DeepCache, SkipTuning
-from fastdiff.records import Ledger
-from fastdiff.reports import answer, cells, figures, rivals, tables
-from fastdiff.reports.images import compare_with_plain
-from fastdiff.reports.rows import LATER, cached, plain, row
-from fastdiff.reports.tables import KNOBS, table
-from fastdiff.reports.words import describe
+from fastdiff.report import answer, cells, figures, rivals, tables
+from fastdiff.report.images import compare_with_plain
+from fastdiff.report.rows import LATER, cached, plain, row
+from fastdiff.report.tables import KNOBS, table
+from fastdiff.report.words import describe
 from fastdiff.samplers import SOLVERS
 from fastdiff.statistics import Estimate
 from fastdiff_benchmarks import report

@@ -16,8 +16,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from safetensors.torch import save_file
 
+from fastdiff.bench.config import cell_of
 from fastdiff.files import ASSETS
-from fastdiff.settings import cell_of
 from fastdiff.unets import build
 from fastdiff_benchmarks import reproduce
 from fastdiff_benchmarks.entry import sentence, settings_of

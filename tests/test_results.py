@@ -41,7 +41,7 @@ def test_a_cell_s_key_in_the_results_is_the_key_of_its_settings(default):
     """Results of another version of the network, the data or the numerics would have other keys."""
     from hydra import compose, initialize_config_module
 
-    from fastdiff.settings import cell_of
+    from fastdiff.bench.config import cell_of
     from fastdiff_benchmarks.entry import settings_of
 
     with initialize_config_module("fastdiff_conf", version_base="1.3"):

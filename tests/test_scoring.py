@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_module
 
-from fastdiff.bench import run_cell
-from fastdiff.cell import key
+from fastdiff.bench.cell import key
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.reference import reference_of
+from fastdiff.bench.run_cell import run_cell
 from fastdiff.metrics import frechet, inception_score, kid, moments, prdc, shuffled
-from fastdiff.records import Ledger
-from fastdiff.references import reference_of
-from fastdiff.settings import cell_of
 from fastdiff_benchmarks.entry import settings_of
 
 TINY = ["sampler=ddim", "sampler.steps=2", "device=cpu", "device.precision=float32", "budget.n=250"]
@@ -70,7 +70,7 @@ def test_a_record_of_an_earlier_version_is_scored_anew_and_nothing_is_generated_
 
 
 def test_a_record_that_cannot_be_scored_anew_is_kept_and_nothing_failed(measured, monkeypatch, capsys):
-    from fastdiff import bench
+    from fastdiff.bench import run_cell as bench
 
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
@@ -100,7 +100,7 @@ def test_identical_arms_differ_by_exactly_nothing_in_every_metric(measured):
 
 
 def test_with_too_few_images_every_metric_says_why_it_has_no_interval(measured):
-    from fastdiff.scoring import score
+    from fastdiff.bench.scoring import score
 
     cell, _, ledger, _ = measured
     block = ledger.read_block(key(cell.generation()), 0, key(cell.metrics.extractor_identity()), 60)

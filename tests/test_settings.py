@@ -11,11 +11,11 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from fastdiff.cell import Budget, key
+from fastdiff.bench.cell import Budget, key
+from fastdiff.bench.config import cell_of, resolved_device
 from fastdiff.knobs import build
-from fastdiff.model_card import ModelCard
-from fastdiff.settings import cell_of, resolved_device
 from fastdiff.tracking import Tracker
+from fastdiff.weights.model_card import ModelCard
 from fastdiff_benchmarks.entry import settings_of
 from fastdiff_benchmarks.sweep import points
 
@@ -207,7 +207,7 @@ def test_numbers_are_coerced_and_booleans_are_no_numbers():
 def test_a_cell_is_built_and_keyed_without_torch():
     code = (
         "import sys; from hydra import compose, initialize_config_module\n"
-        "from fastdiff_benchmarks.entry import settings_of; from fastdiff.settings import cell_of\n"
+        "from fastdiff_benchmarks.entry import settings_of; from fastdiff.bench.config import cell_of\n"
         "with initialize_config_module('fastdiff_conf', version_base='1.3'):\n"
         "    cell_of(settings_of(compose('config', overrides=['device=cpu']))).key\n"
         "assert 'torch' not in sys.modules"

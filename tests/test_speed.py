@@ -43,8 +43,8 @@ def test_both_loops_make_the_same_images_of_the_same_noise():
     """diffusers' DDIM of 4 steps beside our stride of it: equal up to rounding to 8 bits."""
     from diffusers import DDIMScheduler
 
-    from fastdiff.generate import to_uint8
     from fastdiff.samplers import preset
+    from fastdiff.sampling.generate import to_uint8
 
     timed, z = Timed(32, "cpu"), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     scheduler, unet = DDIMScheduler(1000, beta_schedule="linear"), timed.official()
@@ -117,7 +117,8 @@ def test_a_part_that_is_timed_again_replaces_its_own_rows_alone(tmp_path):
 def test_the_best_batch_is_searched_by_doubling_and_memory_that_ends_is_no_failure(monkeypatch, capsys):
     from types import SimpleNamespace
 
-    from fastdiff import profiling, settings
+    from fastdiff import profiling
+    from fastdiff.bench import config as settings
     from fastdiff_benchmarks.versus import batches
 
     speeds = {1: 10.0, 2: 19.0, 4: 30.0, 8: 30.1}

@@ -11,8 +11,8 @@ import pytest
 import wandb_log
 from omegaconf import OmegaConf
 
-from fastdiff.records import Ledger
-from fastdiff.settings import cell_of
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
 from fastdiff.tracking import (
     CURVES,
     CellView,

@@ -11,12 +11,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from fastdiff.cell import PARTS
+from fastdiff.bench.cell import PARTS
+from fastdiff.bench.config import cell_of
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.reference import HALVES, reference_of
+from fastdiff.diffusion.noise import IMAGES, LABELS, LIKELIHOOD, SCORE_NORMS, noise_of
 from fastdiff.metrics import Features
-from fastdiff.noise import IMAGES, LABELS, LIKELIHOOD, SCORE_NORMS, noise_of
-from fastdiff.records import Ledger
-from fastdiff.references import HALVES, reference_of
-from fastdiff.settings import cell_of
 from fastdiff_benchmarks import tune
 from fastdiff_benchmarks.entry import settings_of
 
@@ -47,8 +47,8 @@ def test_no_noise_of_one_part_is_met_in_another_under_any_seed():
 
 
 def test_generated_images_take_the_noise_of_their_part(cell, denoiser):
-    from fastdiff.blocks import sampling
-    from fastdiff.generate import to_uint8
+    from fastdiff.bench.blocks import sampling
+    from fastdiff.sampling.generate import to_uint8
 
     for part in PARTS:
         of = cell(f"budget.part={part}")

@@ -36,7 +36,7 @@ def test_the_wheel_measures_a_tiny_cell_outside_the_repository(tmp_path):
         "fastdiff_benchmarks/anchors/deepcache_table2.csv",
     } <= set(names)
     assert {"fastdiff/assets/mnist10k.npz", "fastdiff/assets/mnist_unet.safetensors"} <= set(names)
-    assert {"fastdiff/reports/page.css", "fastdiff/reports/plot.js", "fastdiff/reports/table.js"} <= set(names)
+    assert {"fastdiff/report/page.css", "fastdiff/report/plot.js", "fastdiff/report/table.js"} <= set(names)
 
     call(sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv")
     (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")

@@ -66,7 +66,7 @@ def taken_apart(arms: dict[str, Callable], sync: Callable[[], object], rounds: i
 def trajectories(denoiser, batch: int, steps: int, sampler_of: Callable, cov: float | None = None) -> Callable:
     """work(steps, clocked) -> pixels of a batch of `generate`, noise and conversion included. sampler_of(steps). cov:
     of x0 at every step, for Analytic samplers. clocked: see `taken_apart`; of an uncached denoiser."""
-    from fastdiff.generate import generate
+    from fastdiff.sampling.generate import generate
 
     def work(steps: int = steps, clocked: Callable | None = None) -> np.ndarray:
         denoise = denoiser

@@ -10,8 +10,8 @@ LARGEST = 250  # a block's images
 
 def measure(settings: dict, options: dict) -> list[dict]:
     """A line a batch size: images per second and peak memory, the best marked. One network call stands for all."""
+    from fastdiff.bench.config import cell_of
     from fastdiff.profiling import peak_mb
-    from fastdiff.settings import cell_of
 
     cell, lines, batch = cell_of(settings), [], 1
     while batch <= LARGEST:
@@ -52,7 +52,7 @@ def _images_per_s(cell, batch: int, options: dict):
     """Of one full network call at that batch, and the call."""
     import torch
 
-    from fastdiff.bench import labels_of, load_denoiser
+    from fastdiff.bench.run_cell import labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.profiling import interleaved
     from fastdiff_benchmarks.versus.network import synchronise

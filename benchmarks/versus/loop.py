@@ -11,9 +11,9 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
     """Arms of the walk, targets, and trajectories taken apart. how: precision and memory format of the latter."""
     import torch
 
-    from fastdiff.denoise import DTYPES
     from fastdiff.profiling import interleaved
     from fastdiff.samplers import preset
+    from fastdiff.sampling.denoiser import DTYPES
 
     sync, denoiser = synchronise(timed.device), timed.denoiser(timed.ours(*how[:2]))
 

@@ -28,7 +28,7 @@ class Timed:
 
     @cached_property
     def card(self):
-        from fastdiff.model_card import ModelCard
+        from fastdiff.weights.model_card import ModelCard
 
         return ModelCard(f"ddpm-cifar10-width-{self.width}", "hf", config(self.width), SHAPE, "none", time_shift=-1.0)
 
@@ -55,7 +55,7 @@ class Timed:
 
     def ours(self, precision: str = "float32", memory_format: str = "contiguous"):
         """The same, cut into rungs."""
-        from fastdiff.denoise import DTYPES
+        from fastdiff.sampling.denoiser import DTYPES
         from fastdiff.unets import build, laid_out
 
         unet = build("hf", config(self.width), self.state)
@@ -63,8 +63,8 @@ class Timed:
 
     def denoiser(self, unet, interval: int = 1, branch: int = 1, rho: float = 1.0, compile: str = "none"):
         """Our denoiser of it, with the plans asked for."""
-        from fastdiff.denoise import Denoiser
-        from fastdiff.plans import DeepCache, SkipTuning
+        from fastdiff.accelerators import DeepCache, SkipTuning
+        from fastdiff.sampling.denoiser import Denoiser
         from fastdiff.unets import Runner
 
         runner = Runner(unet, None if interval == 1 else branch, compile)

@@ -18,8 +18,8 @@ def measure(timed: Timed, batch: int, how: tuple, calls: int = 20) -> list[dict]
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from fastdiff.denoise import DTYPES
     from fastdiff.profiling import call_cost
+    from fastdiff.sampling.denoiser import DTYPES
 
     unet, dtype = timed.ours(*how[:2]), DTYPES[how[0]]
     x = torch.randn(batch, *SHAPE, dtype=dtype, device=timed.device)

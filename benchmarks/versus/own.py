@@ -7,11 +7,11 @@ import numpy as np
 
 def measure(settings: dict, intervals: list[int], options: dict) -> tuple[dict, list[dict]]:
     """Arms by interval, the uncached one first, and their speed-up beside the one that MACs promise."""
-    from fastdiff.bench import costs, labels_of, load_denoiser
+    from fastdiff.bench.config import cell_of
+    from fastdiff.bench.run_cell import costs, labels_of, load_denoiser
     from fastdiff.data import load
-    from fastdiff.generate import generate
     from fastdiff.profiling import interleaved
-    from fastdiff.settings import cell_of
+    from fastdiff.sampling.generate import generate
     from fastdiff_benchmarks.versus.network import synchronise
 
     cell = cell_of(settings)

@@ -21,9 +21,9 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
     settings: of a cell; its device's precision, layout and graphs are varied and, in the fastest precision, threads
     and batch. low: whether to compute in bfloat16 too.
     """
+    from fastdiff.bench.ledger import Ledger
     from fastdiff.metrics.direction import sign
-    from fastdiff.records import Ledger
-    from fastdiff.reports.rivals import compared
+    from fastdiff.report.rivals import compared
     from fastdiff.statistics import verdicts
 
     ways = WAYS if low else [way for way in WAYS if way["precision"] == "float32"]
@@ -48,9 +48,9 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
 
 def _line(settings: dict, ledger, way: dict) -> tuple[str, dict]:
     """The cell, measured that way: its quality column, and its line without the comparison."""
-    from fastdiff.bench import run_cell
+    from fastdiff.bench.config import cell_of
+    from fastdiff.bench.run_cell import run_cell
     from fastdiff.metrics.direction import judged_by
-    from fastdiff.settings import cell_of
 
     varied = settings | {"device": settings["device"] | {"memory_format": "contiguous", "compile": "none"} | way}
     outcome = run_cell(cell_of(varied), ledger, varied)

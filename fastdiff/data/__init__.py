@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..downloads import fetch
+from ..weights.download import fetch
 from . import cifar10, folder, imagenet64, npz
 
 KINDS = {"cifar10_archive": cifar10, "folder": folder, "imagenet64_npz": imagenet64, "npz": npz}
@@ -17,7 +17,7 @@ class DataCard:
     kind: npz (arrays `images` uint8 (N H W) or (N H W C), optionally `labels` (N)), folder (png and jpg files in name
     order; a file's parent folder is its class; shorter side resized with Pillow's bicubic filter, then centre crop),
     cifar10_archive (the official binary one: training batches, then the test batch) or imagenet64_npz (a folder with
-    the ten official training batches). path: a file, a folder, or the URL of a file (`fastdiff.downloads`). size and
+    the ten official training batches). path: a file, a folder, or the URL of a file (`fastdiff.weights.download`). size and
     channels: what images must be, or (`folder`) are made. held_out: images at the end, never used. value_range: what
     pixel 0 and 255 become for the network. sha256: checked when given, recorded always. labels, of generated images:
     `data`, label i of the data for image i, or `uniform`, drawn uniformly from all classes by the seed (Karras et al.

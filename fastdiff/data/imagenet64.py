@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..downloads import cache_folder
 from ..files import sha256, write
+from ..weights.download import cache_folder
 
 BATCHES = tuple(f"train_data_batch_{i}.npz" for i in range(1, 11))
 NAMES = "map_clsloc.txt"

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ..gamma import Norm
-from ..reports.figures import COLOURS, INK, MUTED, SPARE
+from ..analytic import Norm
+from ..report.figures import COLOURS, INK, MUTED, SPARE
 from ..samplers import DDIM
 from .drawing import Drawing, Panel, Span, interval, looks, series
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from ..plans import DeepCache
+from ..accelerators import DeepCache
 from ..profiling import call_cost, trajectory_cost
 from .drawing import Drawing, Heat, Panel, Series, looks, series
 from .operands import watched
@@ -34,8 +34,8 @@ def similarities(
     """
     import torch
 
-    from ..generate import condition
-    from ..noise import noise_of
+    from ..diffusion.noise import noise_of
+    from ..sampling.generate import condition
 
     branches = sorted(set(branches))
     if not 1 <= branches[0] <= branches[-1] <= denoiser.unet.rungs:

@@ -2,7 +2,7 @@
 
 import json
 
-from ..reports.figures import INK, PAPER, RULE
+from ..report.figures import INK, PAPER, RULE
 from .drawing import Drawing, Panel, Series
 
 DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..plans import DeepCache
+from ..accelerators import DeepCache
 
 
 class Watched:

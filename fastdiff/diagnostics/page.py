@@ -2,7 +2,7 @@
 
 from html import escape
 
-from ..reports.html import page
+from ..report.html import page
 from .drawing import Drawing
 from .interactive import code, library, place
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from ..records import Ledger
-from ..reports.rows import KNOBS, cached, image_columns, rows
-from ..reports.tables import table
-from ..reports.words import norms
+from ..bench.ledger import Ledger
+from ..report.rows import KNOBS, cached, image_columns, rows
+from ..report.tables import table
+from ..report.words import norms
 from .deepcache import promised
 from .drawing import Drawing, Panel, looks, series
 

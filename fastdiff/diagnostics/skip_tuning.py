@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ..plans import SkipTuning
+from ..accelerators import SkipTuning
 from .drawing import Drawing, Panel, interval, looks, series
 from .operands import watched
 

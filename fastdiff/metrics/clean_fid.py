@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..downloads import fetch
 from ..files import sha256, write
+from ..weights.download import fetch
 from .features import Features, MetricsCard, check_pixels
 
 # Where clean-fid itself looks; its paths are hard-coded.

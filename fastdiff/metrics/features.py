@@ -16,7 +16,7 @@ class MetricsCard:
     kind: `classifier` (a safetensors file with its architecture in `arch`) or `clean_fid` (clean-fid's Inception-v3 in
     one of its modes) or `clip` (scores of images and their prompts, by a CLIP in the folder or of the hub's name
     `weights`). is_splits: splits of the Inception Score. batch: images per call of the extractor. Or `nll`: no
-    extractor and no generated images, but the variational bound on held-out images (`fastdiff.likelihood`).
+    extractor and no generated images, but the variational bound on held-out images (`fastdiff.analytic.likelihood_bound`).
     reference: an npz with statistics of reference images (`metrics.reference`), in place of those of the data's.
     """
 
@@ -129,7 +129,7 @@ class ClassifierExtractor:
     def __init__(self, card: MetricsCard, device="cpu"):
         import torch
 
-        from ..checkpoints import read_checkpoint
+        from ..weights.checkpoints import read_checkpoint
         from .classifier import Classifier
 
         state, _ = read_checkpoint(card.weights, card.sha256)

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..gamma import Norm, covariances
+from ..analytic import Norm, covariances
+from ..diffusion.schedules import Schedule
+from ..diffusion.spacing import optimal, quadratic
 from ..samplers import DDIM
-from ..schedules import Schedule
-from ..spacing import optimal, quadratic
 from .bounds import likelihoods, pairs
 from .case import Case, Check
 from .eps_net import denoiser_of

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..gamma import Norm, covariances, moments
-from ..likelihood import at_level, prior, terms
+from ..analytic import Norm, covariances, moments
+from ..analytic.likelihood_bound import at_level, prior, terms
+from ..diffusion.spacing import cheapest
 from ..samplers import DDIM
 from ..samplers.optimal import bound_terms
-from ..spacing import cheapest
 from .case import Case, Check
 from .eps_net import denoiser_of
 

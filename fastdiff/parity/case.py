@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..diffusion.schedules import Schedule, sigma_of
 from ..files import read_json
-from ..model_card import ModelCard
-from ..schedules import Schedule, sigma_of
+from ..weights.model_card import ModelCard
 
 
 class Check(NamedTuple):

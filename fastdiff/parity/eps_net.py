@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from ..denoise import Denoiser
-from ..model_card import ModelCard
-from ..spacing import Curves
+from ..diffusion.spacing import Curves
+from ..sampling.denoiser import Denoiser
+from ..weights.model_card import ModelCard
 from .case import Case
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ..denoise import Denoiser
+from ..accelerators import DeepCache, SkipTuning
+from ..accelerators.deepcache import centred
 from ..knobs import build as read_knobs
-from ..plans import DeepCache, SkipTuning
-from ..plans.deepcache import centred
 from ..samplers import DDIM, EDMAblation, Heun
+from ..sampling.denoiser import Denoiser
 from ..unets import build
 from . import networks
 from .case import Case, Check

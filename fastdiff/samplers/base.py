@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ..noise import Noise
+from ..diffusion.noise import Noise
 
 
 class Sampler(Protocol):

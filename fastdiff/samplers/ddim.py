@@ -14,13 +14,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..spacing import OPTIMAL, SPACINGS, trajectory
+from ..diffusion.spacing import OPTIMAL, SPACINGS, trajectory
 from . import optimal as dp
 
 if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from torch import Tensor
 
-    from ..noise import Noise
+    from ..diffusion.noise import Noise
 
 CHOICES = {
     "spacing": tuple(sorted([*SPACINGS, *OPTIMAL])),
@@ -85,7 +85,7 @@ class DDIM:
     def coefficients(self, sigmas: list[float], cov_x0: list[float] | None, vp: bool) -> list[tuple[float, float]]:
         """(keep, var) of each step, float64, var in units of x squared."""
         if self.variance == "analytic" and cov_x0 is None:
-            raise ValueError("variance 'analytic' needs cov_x0, one number a step: see fastdiff.gamma.covariances")
+            raise ValueError("variance 'analytic' needs cov_x0, one number a step: see fastdiff.analytic.covariances")
         if self.variance == "large" and not vp:
             raise ValueError("variance 'large' is DDPM's beta: it has no meaning for a network that is not VP")
         rows = []

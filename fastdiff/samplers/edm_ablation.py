@@ -17,14 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..preconditioning import VP
-from ..spacing import karras, logsnr
+from ..diffusion.preconditioning import VP
+from ..diffusion.spacing import karras, logsnr
 from .heun import check_churn, gamma_at
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..noise import Noise
+    from ..diffusion.noise import Noise
 
 CHOICES = {
     "solver": ("euler", "heun"),

@@ -15,7 +15,7 @@ from .one_call import OneCall
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..noise import Noise
+    from ..diffusion.noise import Noise
 
 
 @dataclass(frozen=True)

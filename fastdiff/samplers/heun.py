@@ -11,12 +11,12 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from ..spacing import karras
+from ..diffusion.spacing import karras
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..noise import Noise
+    from ..diffusion.noise import Noise
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..spacing import OPTIMAL, Curves, algorithm_1, cheapest, optimal
+from ..diffusion.spacing import OPTIMAL, Curves, algorithm_1, cheapest, optimal
 
 
 def check(spacing: str, eta: float, variance: str) -> None:
@@ -33,12 +33,12 @@ def counted(spacing: str, steps: int, levels: np.ndarray | None, variance: str) 
 
 
 def trajectory(spacing: str, steps: int, denoiser, eta: float, variance: str) -> list[float]:
-    """Noise levels, descending, ending with 0. denoiser: its `curves` say what is known (`fastdiff.norms.placed`)."""
+    """Noise levels, descending, ending with 0. denoiser: its `curves` say what is known (`fastdiff.bench.score_norms.placed`)."""
     curves = getattr(denoiser, "curves", None)
     wanted = "eps_ms" if variance == "analytic" else "recon"
     if not getattr(curves, wanted, ()):
         raise ValueError(
-            f"spacing '{spacing}' places steps by {wanted} at every level: fastdiff.norms.placed gives a denoiser those"
+            f"spacing '{spacing}' places steps by {wanted} at every level: fastdiff.bench.score_norms.placed gives a denoiser those"
         )
     return [*placed(curves, spacing, steps, eta, variance), 0.0]
 

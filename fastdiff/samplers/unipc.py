@@ -25,7 +25,7 @@ from .one_call import OneCall
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..noise import Noise
+    from ..diffusion.noise import Noise
 
 ORDERS, VARIANTS = (1, 2, 3), ("bh1", "bh2")
 

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..cell import BLOCK, Cell, key
-from ..generate import generate
-from ..noise import Noise, noise_of
+from ..bench.cell import BLOCK, Cell, key
+from ..diffusion.noise import Noise, noise_of
+from ..sampling.generate import generate
 
 
 @dataclass(frozen=True)

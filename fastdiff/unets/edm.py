@@ -7,7 +7,7 @@ from inspect import Parameter, signature
 import torch
 from torch import Tensor, nn
 
-from ..preconditioning import EDM, IDDPM, NETWORKS, WRAPPERS, of_arch, official_name
+from ..diffusion.preconditioning import EDM, IDDPM, NETWORKS, WRAPPERS, of_arch, official_name
 from .edm_levels import EDMUNet
 from .edm_networks import DhariwalUNet, SongUNet
 from .embedding import exact

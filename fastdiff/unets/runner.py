@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor
 
-from ..cell import COMPILE
+from ..bench.cell import COMPILE
 from .protocol import State, walk
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.denoise import Denoiser
-from fastdiff.plans import DeepCache, SkipTuning
-from fastdiff.schedules import Schedule
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.diffusion.schedules import Schedule
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from gaussian import S2, Gaussian, ones
 
-from fastdiff.preconditioning import IDDPM, VP
+from fastdiff.diffusion.preconditioning import IDDPM, VP
 from fastdiff.samplers import EDMAblation, Euler, Heun
 from fastdiff.samplers.edm_ablation import curve, iddpm_levels
 

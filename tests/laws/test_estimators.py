@@ -12,17 +12,24 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.cell import Budget, Cell, Device, key
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.analytic import Joint, Norm, ScoreNorms, covariances, estimate, estimate_joint, grid, interpolated, joints
+from fastdiff.bench.cell import Budget, Cell, Device, key
+from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.score_norms import (
+    joint_identity,
+    norms_identity,
+    norms_note,
+    placed,
+    score_covariances,
+    score_norms,
+)
 from fastdiff.data import DataCard, Images
-from fastdiff.denoise import Denoiser
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.files import read_json, write_json
-from fastdiff.gamma import Joint, Norm, ScoreNorms, covariances, estimate, estimate_joint, grid, interpolated, joints
 from fastdiff.metrics import MetricsCard
-from fastdiff.norms import joint_identity, norms_identity, norms_note, placed, score_covariances, score_norms
-from fastdiff.plans import DeepCache, SkipTuning
-from fastdiff.records import Ledger
 from fastdiff.samplers import DDIM
-from fastdiff.schedules import Schedule
+from fastdiff.sampling.denoiser import Denoiser
 
 LEVELS = Schedule().levels()
 SOME = [float(LEVELS[n - 1]) for n in (1, 50, 200, 500, 1000)]

@@ -8,13 +8,13 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastdiff.denoise import DTYPES, Denoiser
-from fastdiff.generate import to_host
-from fastdiff.model_card import ModelCard
-from fastdiff.noise import noise_of
-from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.diffusion.noise import noise_of
 from fastdiff.samplers import PLMS, PRESETS, DPMpp2M, EDMAblation, Euler, Heun, UniPC, preset
+from fastdiff.sampling.denoiser import DTYPES, Denoiser
+from fastdiff.sampling.generate import to_host
 from fastdiff.unets import Runner, build
+from fastdiff.weights.model_card import ModelCard
 
 CARD = ModelCard("fake", "native", {}, (1, 28, 28), "none", classes=10)
 

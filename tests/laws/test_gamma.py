@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.cell import Budget, Cell, Device, key
-from fastdiff.data import DataCard, Images
-from fastdiff.denoise import Denoiser
-from fastdiff.gamma import (
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.analytic import (
     Joint,
     Norm,
     ScoreNorms,
@@ -24,10 +22,12 @@ from fastdiff.gamma import (
     read_store,
     write_store,
 )
+from fastdiff.bench.cell import Budget, Cell, Device, key
+from fastdiff.bench.score_norms import norms_identity
+from fastdiff.data import DataCard, Images
 from fastdiff.metrics import MetricsCard
-from fastdiff.norms import norms_identity
-from fastdiff.plans import DeepCache, SkipTuning
 from fastdiff.samplers import DDIM
+from fastdiff.sampling.denoiser import Denoiser
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
+from fastdiff.accelerators import DeepCache
+from fastdiff.analytic import Norm, ScoreNorms, covariances, estimate, estimate_joint, joints
+from fastdiff.analytic.likelihood_bound import bits, decoder_var, discretised, estimate_terms, prior, terms
 from fastdiff.data import Images
-from fastdiff.denoise import Denoiser
-from fastdiff.gamma import Norm, ScoreNorms, covariances, estimate, estimate_joint, joints
-from fastdiff.likelihood import bits, decoder_var, discretised, estimate_terms, prior, terms
-from fastdiff.noise import LIKELIHOOD, noise_of
-from fastdiff.plans import DeepCache
+from fastdiff.diffusion.noise import LIKELIHOOD, noise_of
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.samplers import DDIM
 from fastdiff.samplers.optimal import bound_terms
-from fastdiff.schedules import Schedule
+from fastdiff.sampling.denoiser import Denoiser
 
 LEVELS, S2, D = Schedule().levels(), 0.01, 64
 VARIANCES = ("analytic", "large", "small")
@@ -266,8 +266,8 @@ def test_terms_by_level_are_what_a_trajectory_s_bound_is_made_of(gaussian, image
 
 
 def test_the_value_of_a_cell_is_the_mean_with_an_interval_from_its_images(gaussian, images):
+    from fastdiff.bench.scoring import score_bound
     from fastdiff.metrics import MetricsCard
-    from fastdiff.scoring import score_bound
 
     cell = SimpleNamespace(
         budget=SimpleNamespace(n=40, seed=0), device=SimpleNamespace(batch=20), sampler=DDIM(4, eta=1.0),

@@ -5,10 +5,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastdiff.denoise import Denoiser
-from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.profiling import Cost, call_cost, trajectory_cost
 from fastdiff.samplers import DDIM
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
 
 SHAPE = (1, 8, 8)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from scipy import stats
 
-from fastdiff.denoise import Denoiser
-from fastdiff.generate import generate, to_uint8
-from fastdiff.noise import SAMPLING, SCORE_NORMS, noise_of, normals, philox4x32, uniform_labels
+from fastdiff.diffusion.noise import SAMPLING, SCORE_NORMS, noise_of, normals, philox4x32, uniform_labels
 from fastdiff.samplers import preset
+from fastdiff.sampling.denoiser import Denoiser
+from fastdiff.sampling.generate import generate, to_uint8
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,9 @@ def test_values_are_standard_normal_and_uncorrelated_between_pixels_images_and_s
 @pytest.mark.parametrize("word, largest", [(0, (64 * np.log(2)) ** 0.5), (0xFFFFFFFF, 0.0)])
 def test_the_extreme_words_give_finite_values(monkeypatch, word, largest):
     """The word 0 comes once in 2^32 draws, which is once in a few million images; a uniform in (0, 1] survives it."""
-    monkeypatch.setattr("fastdiff.noise.philox4x32", lambda counter, key: [torch.full_like(counter[0], word)] * 4)
+    monkeypatch.setattr(
+        "fastdiff.diffusion.noise.philox4x32", lambda counter, key: [torch.full_like(counter[0], word)] * 4
+    )
     values = noise_of(0, [0], SHAPE)(0)
     assert float(values.abs().max()) == pytest.approx(largest, rel=1e-6)
 

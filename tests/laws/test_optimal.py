@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
+from fastdiff.diffusion.schedules import Schedule
+from fastdiff.diffusion.spacing import Curves, algorithm_1, cheapest, log_ratios, optimal
 from fastdiff.samplers import DDIM
 from fastdiff.samplers.optimal import bound_terms, counted, placed
-from fastdiff.schedules import Schedule
-from fastdiff.spacing import Curves, algorithm_1, cheapest, log_ratios, optimal
 
 LEVELS = Schedule("linear", 9, 1e-4, 0.3).levels()
 NORMS = np.array([0.03, 0.1, 0.35, 0.3, 0.6, 0.55, 0.9, 0.97, 0.96])  # no network's: the more to decide

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.denoise import Denoiser
-from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.samplers import DDIM
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import walk
 
 

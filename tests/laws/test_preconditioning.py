@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.preconditioning import EDM, IDDPM, VE, VP, WRAPPERS, Discrete, of_arch, wrapper
+from fastdiff.diffusion.preconditioning import EDM, IDDPM, VE, VP, WRAPPERS, Discrete, of_arch, wrapper
 
 LEVELS = np.geomspace(0.01, 150, 40)
 KINDS = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.denoise import Denoiser
-from fastdiff.generate import generate
-from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.samplers import DPMpp2M, preset
+from fastdiff.sampling.denoiser import Denoiser
+from fastdiff.sampling.generate import generate
 from fastdiff.unets import Runner
 from fastdiff.unets.runner import products
 

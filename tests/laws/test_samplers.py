@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.gamma import Norm, covariances
+from fastdiff.analytic import Norm, covariances
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.samplers import DDIM, PRESETS, preset
-from fastdiff.schedules import Schedule
 
 S2 = 0.25
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from gaussian import S2, Gaussian, ones
 
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.samplers import DDIM, SOLVERS, DPMpp2M, Euler, UniPC
-from fastdiff.schedules import Schedule
 
 ALL = [Euler, DPMpp2M, UniPC]
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastdiff.spacing import karras, logsnr, power2, quadratic, trajectory
+from fastdiff.diffusion.spacing import karras, logsnr, power2, quadratic, trajectory
 
 ANALYTIC = Path(__file__).parent.parent / "fixtures" / "analytic"
 

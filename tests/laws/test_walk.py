@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastdiff.denoise import Denoiser
-from fastdiff.plans import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.profiling import call_cost
 from fastdiff.samplers import DDIM
+from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
 
 

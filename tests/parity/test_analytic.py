@@ -2,10 +2,10 @@
 
 import pytest
 
-from fastdiff.gamma import Norm, covariances
+from fastdiff.analytic import Norm, covariances
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.parity.analytic import Levels, official
 from fastdiff.samplers import DDIM
-from fastdiff.schedules import Schedule
 
 STEPS = [10, 25, 50, 100]
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.denoise import Denoiser
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.parity import networks
 from fastdiff.parity.trajectories import Tape
 from fastdiff.samplers import DPMpp2M, UniPC
-from fastdiff.schedules import Schedule
+from fastdiff.sampling.denoiser import Denoiser
 
 diffusers = pytest.importorskip("diffusers")
 

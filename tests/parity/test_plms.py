@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.denoise import Denoiser
+from fastdiff.accelerators import DeepCache
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.parity.trajectories import Tape
-from fastdiff.plans import DeepCache
 from fastdiff.samplers import PLMS
-from fastdiff.schedules import Schedule
+from fastdiff.sampling.denoiser import Denoiser
 
 pytest.importorskip("diffusers")
 KINDS = [("scaled_linear", 0.00085, 0.012), ("linear", 1e-4, 0.02)]
