@@ -97,7 +97,7 @@ def missing(cells: list[dict]) -> list[str]:
                 need(card.resolved, card.origin)
             else:
                 need(lambda card=card: look_for_extractor(card))
-    for file in distinct([cell["accelerator"]["analytic"].get("file") for cell in cells]):
+    for file in distinct([cell["score_norms"].get("file") for cell in cells]):
         if file is not None:
             need(lambda file=file: locate(file))
     return list(dict.fromkeys(found))
@@ -133,14 +133,16 @@ def run(grid: str) -> int:
 
 def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
     from fastdiff.bench.config import cell_of
+    from fastdiff.bench.cost import cost_of
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.bench.run_cell import costs, speed_key
+    from fastdiff.bench.resources import Resources
+    from fastdiff.bench.run_cell import speed_key
 
-    arms, kept = [], Ledger(ledger)
+    arms, kept, resources = [], Ledger(ledger), Resources()
     for settings in cells:
         cell = cell_of(settings, resolve=measured)
         try:
-            cost = costs(cell, cell.model)
+            cost = cost_of(cell, resources)
         except (ModuleNotFoundError, ValueError):  # a family whose library is not installed, a branch that is not there
             cost = None
         if not measured:

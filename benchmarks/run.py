@@ -10,6 +10,8 @@ the front of quality and MACs get no more images (`fastdiff/statistics/ladder.py
 
 import sys
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -44,6 +46,18 @@ def measure(cfg: DictConfig) -> Result:
     return measured(cell, settings, cfg, cfg.force, 0 if alone else 1)
 
 
+if TYPE_CHECKING:
+    from fastdiff.bench.resources import Resources
+
+
+@cache
+def resources() -> "Resources":
+    """What the jobs of one process share; bounded, and gone with the process."""
+    from fastdiff.bench.resources import Resources
+
+    return Resources()
+
+
 def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> Result:
     """That cell, of these settings. cfg: where records go and who is told. below: how many bars are above its own."""
     from tqdm import tqdm
@@ -55,13 +69,12 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     from fastdiff.tracking import Tracker
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
-    label = (
-        f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
-        f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, {cell.deepcache}"
-    )
+    label = cell.describe()
     with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=below) as bar:
         images = coerced(cfg.save_images, int, "save_images")
-        outcome = run_cell(cell, ledger, settings, force, lambda done: bar.update(done - bar.n), images)
+        outcome = run_cell(
+            cell, ledger, settings, force, lambda done: bar.update(done - bar.n), images, resources=resources()
+        )
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
     speed = ledger.read("speed", speed_key(cell))
@@ -87,7 +100,6 @@ def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
 
     In a sweep its verdicts are still open: they are adjusted for all cells, and come with the table at the end.
     """
-    from fastdiff.bench.resources import shared
     from fastdiff.files import sha256
     from fastdiff.report.tables import lines
     from fastdiff.report.views import cell_view, sources
@@ -98,7 +110,9 @@ def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
         record = ledger.read("quality", key)  # as `make sync` finds it
         for source in sources(ledger, record):
             digests = [sha256(path) for path in source.files]
-            shared("tracked", [source.name, *digests], lambda source=source: tell(track_source(tracker, source)))
+            resources().get(
+                "tracked", [source.name, *digests], lambda source=source: tell(track_source(tracker, source))
+            )
         (line,) = lines(ledger, [key])
         if not alone:
             line |= dict.fromkeys(("verdict", "rival_verdict"))

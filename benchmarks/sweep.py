@@ -9,8 +9,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from fastdiff.accelerators import branch_of
 from fastdiff.bench.cell import Cell
 from fastdiff.bench.config import cell_of, device_name
+from fastdiff.bench.cost import calls_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import finished, speed_key
 from fastdiff.files import write_json
@@ -23,8 +25,8 @@ SCORING = 0.01  # of a cell's work, where an earlier version measured it and onl
 
 def units(cell: Cell) -> float:
     """Work of one image in full calls; guidance doubles each."""
-    calls = cell.deepcache.full_calls(cell.sampler.calls(cell.model), cell.sampler.asked)
-    return sum(1 if full else SHALLOW for full in calls) * (1 if cell.guidance == 1 else 2)
+    free = 0 if branch_of(cell.accelerators) == 0 else SHALLOW
+    return sum((1 if call.runs else free) * call.halves for call in calls_of(cell))
 
 
 def work(cell: Cell) -> float:
@@ -45,14 +47,15 @@ def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
 
     import numpy as np
 
-    from fastdiff.bench.run_cell import labels_of, load_denoiser
+    from fastdiff.bench.resources import Resources, labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.samplers import DDIM
     from fastdiff.sampling.generate import generate
 
     cell = cells[0]
-    denoiser = dataclasses.replace(load_denoiser(cell).uncached(), guidance=1.0)
-    images, labels = np.arange(2 * cell.device.batch), labels_of(cell, load(cell.data)[0])
+    owner = Resources()
+    denoiser = dataclasses.replace(load_denoiser(cell, owner).uncached(), guidance=1.0)
+    images, labels = np.arange(2 * cell.device.batch), labels_of(cell, load(cell.data)[0], owner)
     batches = list(generate(denoiser, DDIM(4, spacing="logsnr"), 0, images, labels, None, cell.device.batch))
     return cell.device.batch * 4 / batches[-1].seconds
 

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..accelerators import DeepCache
+from ..accelerators import RUN, Accelerator, Sources, Trajectory
 from .score_norms import Joint, Norm
 from .settings import ScoreNorms
 
@@ -29,7 +30,7 @@ def drawn(denoiser, images, knobs: ScoreNorms, batch: int) -> list[tuple]:
     from ..diffusion.noise import SCORE_NORMS, noise_of
 
     if knobs.images > len(images):
-        raise ValueError(f"analytic.images is {knobs.images}, but the data has {len(images)} training images")
+        raise ValueError(f"score_norms.images is {knobs.images}, but the data has {len(images)} training images")
     chosen = np.sort(np.random.default_rng(knobs.seed).choice(len(images), knobs.images, replace=False))
     found = []
     for part in np.split(chosen, range(batch, len(chosen), batch)):
@@ -63,9 +64,27 @@ def estimate(
     with torch.inference_mode():
         batches = [(x0, noise(0), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for sigma in progress(sorted(set(sigmas))):
-            found = [moments(denoiser.start(1, cond), x0, z, sigma, denoiser.value_range) for x0, z, cond in batches]
+            found = [
+                moments(denoiser.start([sigma], cond), x0, z, sigma, denoiser.value_range) for x0, z, cond in batches
+            ]
             norms[sigma] = Norm(*means(found, sigma))
     return norms
+
+
+@dataclass(frozen=True)
+class _Pair(Accelerator):
+    """The cache of two calls: the second reads what the first keeps."""
+
+    name = "pair"
+
+    branch: Any = 1
+
+    @property
+    def off(self) -> bool:
+        return False
+
+    def sources(self, trajectory: Trajectory) -> list[Sources]:
+        return [RUN, ((0, 1.0),)]
 
 
 def estimate_joint(
@@ -78,13 +97,14 @@ def estimate_joint(
     """
     import torch
 
-    denoiser, norms = replace(denoiser, deepcache=DeepCache(2, denoiser.deepcache.branch)), {}
+    members = [_Pair(member.branch) if member.caches else member for member in denoiser.accelerators]
+    denoiser, norms = denoiser.with_accelerators(members), {}
     with torch.inference_mode():
         batches = [(x0, noise(0), noise(1), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for call in progress(sorted(set(calls))):
             found = []
             for x0, z, fresh, cond in batches:
-                denoise = denoiser.start(2, cond)
+                denoise = denoiser.start([call.t_full, call.t], cond)
                 denoise(x0 + call.t_full * (call.r * z + math.sqrt(1 - call.r**2) * fresh), call.t_full)
                 found.append(moments(denoise, x0, z, call.t, denoiser.value_range))
             norms[call] = Norm(*means(found, call.t))

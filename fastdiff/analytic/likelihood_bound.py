@@ -46,7 +46,7 @@ def check(cell) -> None:
         raise ValueError("metrics=nll bounds a chain of Gaussian steps: use sampler=ddpm, ddpm_large or analytic_ddpm")
     if sampler.eta == 0:
         raise ValueError("metrics=nll is infinite at eta=0: the forward process has no variance; use sampler=ddpm")
-    if not cell.model.preconditioning.vp:
+    if not cell.model.noise_levels.vp:
         raise ValueError(
             f"metrics=nll is of VP networks, whose chain starts from a known prior; '{cell.model.name}' is none"
         )
@@ -68,12 +68,12 @@ def terms(denoiser, sampler, x0, noise: Callable, cond=None, cov_x0: list[float]
     """
     import torch
 
-    sigmas, high = sampler.sigmas(denoiser), denoiser.value_range[1]
-    if not denoiser.vp or not math.isfinite(high):
+    sigmas, high = sampler.sigmas(denoiser.noise_levels), denoiser.value_range[1]
+    if not denoiser.noise_levels.vp or not math.isfinite(high):
         raise ValueError("the bound is of VP networks on pixels: this one has no known prior, or no bins")
     rows = replace(sampler, sigma2_clip=0.0).coefficients(sigmas, cov_x0, vp=True)
-    denoise, found = denoiser.start(len(rows), cond, sampler.asked), [prior(x0, sigmas[0])]
-    noise = noise if denoiser.deepcache.off else chained(noise, sigmas, sampler.eta)
+    denoise, found = denoiser.start(sigmas[:-1], cond, sampler.asked), [prior(x0, sigmas[0])]
+    noise = chained(noise, sigmas, sampler.eta) if denoiser.cached else noise
     for i, (keep, var) in enumerate(rows):
         t, s = sigmas[i], sigmas[i + 1]
         gap, decoder = at_level(denoise, denoiser, x0, noise(i), t, s == 0)
@@ -107,7 +107,9 @@ def at_level(denoise: Callable, denoiser, x0, z, t: float, decode: bool = True) 
     """||x0 - x0_net||^2, and the decoder's nats (None unless wanted), of each image (B), at x = x0 + t z."""
     x0_net = denoise(x0 + t * z, t).clamp(*denoiser.value_range)
     gap = (x0 - x0_net).double().square().flatten(1).sum(1)
-    return gap, discretised(x0, x0_net, decoder_var(denoiser.levels, t), denoiser.value_range) if decode else None
+    return gap, discretised(
+        x0, x0_net, decoder_var(denoiser.noise_levels.levels, t), denoiser.value_range
+    ) if decode else None
 
 
 def prior(x0, t: float):
@@ -168,14 +170,14 @@ def estimate_terms(
     import torch
 
     denoiser, found = denoiser.uncached(), {}
-    if not denoiser.vp:
+    if not denoiser.noise_levels.vp:
         raise ValueError(
             "the bound of variance small or large is of VP networks: use variance=analytic, or spacing=karras"
         )
     with torch.inference_mode():
         batches = [(x0, noise(0), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for sigma in progress(sorted(set(sigmas))):
-            each = [at_level(denoiser.start(1, cond), denoiser, x0, z, sigma) for x0, z, cond in batches]
+            each = [at_level(denoiser.start([sigma], cond), denoiser, x0, z, sigma) for x0, z, cond in batches]
             size = batches[0][0][0].numel()
             found[sigma] = Terms(*means([torch.stack(pair) / size for pair in each], sigma))
     return found

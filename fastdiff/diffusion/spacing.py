@@ -2,9 +2,12 @@
 the continuous range of a network, rules (low, high, steps) -> sigmas, descending from high to low."""
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .noise_levels import NoiseLevels
 
 
 def even(N: int, steps: int) -> list[int]:
@@ -84,16 +87,16 @@ def indices(spacing: str, N: int, steps: int) -> list[int]:
     return INDEX_RULES[spacing](N, steps)
 
 
-def trajectory(spacing: str, steps: int, denoiser) -> list[float]:
+def trajectory(spacing: str, steps: int, noise_levels: "NoiseLevels") -> list[float]:
     """Noise levels of a trajectory, non-increasing, ending with 0.
 
-    denoiser: its `levels` (ascending sigmas) are what the index rules need, its `span` what the others do.
+    noise_levels: the index rules need its `levels`, the others its `span`.
     """
     if spacing in SIGMA_RULES:
         if steps < 1:
             raise ValueError(f"steps is {steps}; at least 1 is needed")
-        return [*SIGMA_RULES[spacing](*denoiser.span, steps), 0.0]
-    levels = denoiser.levels
+        return [*SIGMA_RULES[spacing](*noise_levels.span, steps), 0.0]
+    levels = noise_levels.levels
     if levels is None and spacing in INDEX_RULES:
         rules = ", ".join(sorted(SIGMA_RULES))
         raise ValueError(f"spacing '{spacing}' places steps on training levels; this network has none: use {rules}")

@@ -78,7 +78,7 @@ def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise) -> Batch:
     device = denoiser.device
     cond = condition(labels, part, device)
     if denoiser.runner is not None and denoiser.runner.static and not denoiser.runner.graphs:
-        denoiser.prepare(len(part), cond)  # outside the clock
+        denoiser.prepare(len(part), cond, sampler.call_sigmas(denoiser.noise_levels), sampler.asked)
     synchronise(device)
     begun = time.perf_counter()
     x = sampler(denoiser, noise(seed, part, denoiser.shape, device), cond, cov_x0)
