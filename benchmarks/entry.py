@@ -85,7 +85,7 @@ def members(group) -> list[str]:
 def settings_of(cfg: DictConfig) -> dict:
     """The groups a cell is made of, as plain dicts. Raises ValueError, saying what to give, where one has `???`."""
     try:
-        return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
+        return OmegaConf.to_container(OmegaConf.masked_copy(cfg, [*GROUPS, "plugins"]), resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(sentence(error)) from error
 

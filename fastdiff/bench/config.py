@@ -35,6 +35,7 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
     for group in GROUPS:
         if group != "guidance" and not isinstance(conf[group], dict):
             raise ValueError(f"{group} is {conf[group]!r}; a member of its group in conf/{group} is needed")
+    load_plugins(conf.get("plugins", ()))
     model, data, metrics = (build(CARDS[group], conf[group], group) for group in ("model", "data", "metrics"))
     if metrics.prompted and model.text is None:
         raise ValueError(f"metrics=clip_score needs a model with prompts, and '{model.name}' has none:"
@@ -90,7 +91,6 @@ def recorded(record: dict) -> Cell:
     Raises ValueError or KeyError for what no version of these settings wrote.
     """
     identity, conf = record["identity"], record["settings"]
-    load_plugins(conf.get("plugins", ()))
     generation, metrics = identity["generation"], identity["metrics"]
     network = {name: generation["model"][name] for name in ("arch", "sha256")}
     anywhere = {"name": "cpu", "precision": "float32"}

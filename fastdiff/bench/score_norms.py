@@ -21,8 +21,7 @@ from ..analytic import (
     write_store,
 )
 from ..analytic.likelihood_bound import Terms, estimate_terms
-from ..diffusion.noise_levels import NoiseLevels
-from ..diffusion.spacing import Curves
+from ..diffusion.noise_levels import Curves, NoiseLevels
 from .cell import Cell, canonical, key
 from .cost import calls_of
 from .ledger import Ledger

@@ -3,11 +3,22 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .spacing import Curves
+
+class Curves(NamedTuple):
+    """What optimal trajectories are placed by, at noise levels (M) that a trajectory may take, ascending.
+
+    eps_ms: score norms, or 1 - mse. recon: E ||x0 - clipped x0 of the network||^2 / d, and decoder:
+    E -log p(x0 | x) / d in nats, are needed for bounds whose variance is given (`fastdiff.analytic.likelihood_bound`).
+    """
+
+    levels: tuple[float, ...]
+    eps_ms: tuple[float, ...] = ()
+    recon: tuple[float, ...] = ()
+    decoder: tuple[float, ...] = ()
 
 
 def _same(sigma: float) -> float:

@@ -2,12 +2,10 @@
 the continuous range of a network, rules (low, high, steps) -> sigmas, descending from high to low."""
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .noise_levels import NoiseLevels
+from .noise_levels import NoiseLevels
 
 
 def even(N: int, steps: int) -> list[int]:
@@ -87,7 +85,7 @@ def indices(spacing: str, N: int, steps: int) -> list[int]:
     return INDEX_RULES[spacing](N, steps)
 
 
-def trajectory(spacing: str, steps: int, noise_levels: "NoiseLevels") -> list[float]:
+def trajectory(spacing: str, steps: int, noise_levels: NoiseLevels) -> list[float]:
     """Noise levels of a trajectory, non-increasing, ending with 0.
 
     noise_levels: the index rules need its `levels`, the others its `span`.
@@ -101,19 +99,6 @@ def trajectory(spacing: str, steps: int, noise_levels: "NoiseLevels") -> list[fl
         rules = ", ".join(sorted(SIGMA_RULES))
         raise ValueError(f"spacing '{spacing}' places steps on training levels; this network has none: use {rules}")
     return [float(levels[n - 1]) for n in reversed(indices(spacing, len(levels), steps))] + [0.0]
-
-
-class Curves(NamedTuple):
-    """What optimal trajectories are placed by, at noise levels (M) that a trajectory may take, ascending.
-
-    eps_ms: score norms, or 1 - mse. recon: E ||x0 - clipped x0 of the network||^2 / d, and decoder:
-    E -log p(x0 | x) / d in nats, are needed for bounds whose variance is given (`fastdiff.analytic.likelihood_bound`).
-    """
-
-    levels: tuple[float, ...]
-    eps_ms: tuple[float, ...] = ()
-    recon: tuple[float, ...] = ()
-    decoder: tuple[float, ...] = ()
 
 
 def cheapest(cost: np.ndarray, steps: int) -> list[int]:

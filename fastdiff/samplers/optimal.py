@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..diffusion.noise_levels import NoiseLevels
-from ..diffusion.spacing import OPTIMAL, Curves, algorithm_1, cheapest, optimal
+from ..diffusion.noise_levels import Curves, NoiseLevels
+from ..diffusion.spacing import OPTIMAL, algorithm_1, cheapest, optimal
 
 
 def check(spacing: str, eta: float, variance: str) -> None:

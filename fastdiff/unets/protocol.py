@@ -18,6 +18,16 @@ State = Any  # what travels between rungs; opaque, because NCSN++ carries (x, au
 JoinAt = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
+class Join(Protocol):
+    """What one accelerator does where the decoder joins (`fastdiff.accelerators.joins_of`). rungs: where it acts."""
+
+    @property
+    def function(self) -> Callable[[Any, Any, Any], tuple[Any, Any]]: ...
+
+    @property
+    def rungs(self) -> tuple[int, ...]: ...
+
+
 class UNet(Protocol):
     """A trained noise- or data-predicting network, cut into rungs. Only skips are plain tensors."""
 

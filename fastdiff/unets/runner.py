@@ -4,16 +4,12 @@ import time
 import types
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..bench.cell import COMPILE
-from .protocol import JoinAt, State, UNet, walk
-
-if TYPE_CHECKING:
-    from ..accelerators import Join
+from .protocol import Join, JoinAt, State, UNet, walk
 
 Factors = Sequence[Tensor | None]  # per join (K, knobs), or None: that join has no effect on the call
 
@@ -33,7 +29,7 @@ class Runner:
     def __init__(
         self,
         unet: UNet,
-        joins: Sequence["Join"] = (),
+        joins: Sequence[Join] = (),
         branch: int | None = None,
         compile: str = "none",
         tf32: bool | None = None,
@@ -76,7 +72,7 @@ class Runner:
         with self._products():
             return self._function("shallow", guided)(x, c_noise, cond, tuple(factors), trunk)
 
-    def eagerly(self, joins: Sequence["Join"], branch: int | None) -> "Runner":
+    def eagerly(self, joins: Sequence[Join], branch: int | None) -> "Runner":
         """The same network's functions without graphs."""
         return Runner(self._unet, joins, branch, tf32=self._tf32)
 
@@ -96,7 +92,7 @@ class Runner:
         return sum(graph.seconds or 0.0 for graph in self._made.values() if isinstance(graph, _Graph))
 
 
-def _join(joins: Sequence["Join"], factors: Factors) -> JoinAt | None:
+def _join(joins: Sequence[Join], factors: Factors) -> JoinAt | None:
     """What `walk` calls at each rung; None where no join has an effect."""
     if all(factor is None for factor in factors):
         return None
