@@ -1,18 +1,24 @@
 """Monte Carlo over training images: both estimators from the same network calls."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..accelerators import RUN, Accelerator, Sources, Trajectory
+from ..data import Images
 from .score_norms import Joint, Norm
 from .settings import ScoreNorms
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def as_inputs(denoiser, images, part: np.ndarray) -> tuple:
+
+def as_inputs(denoiser: Any, images: Images, part: np.ndarray) -> tuple:
     """Images `part` as the network sees them: x0 float32 (B C H W) in the data's range, and labels (B) or None."""
     import torch
 
@@ -25,7 +31,7 @@ def as_inputs(denoiser, images, part: np.ndarray) -> tuple:
     return x0, None if labels is None else torch.from_numpy(labels).to(denoiser.device)
 
 
-def drawn(denoiser, images, knobs: ScoreNorms, batch: int) -> list[tuple]:
+def drawn(denoiser: Any, images: Images, knobs: ScoreNorms, batch: int) -> list[tuple]:
     """(x0, noise, labels) of batches of the images that the knobs choose; noise: number -> (B C H W)."""
     from ..diffusion.noise import SCORE_NORMS, noise_of
 
@@ -39,7 +45,7 @@ def drawn(denoiser, images, knobs: ScoreNorms, batch: int) -> list[tuple]:
     return found
 
 
-def moments(denoise: Callable, x0, z, sigma: float, value_range: tuple[float, float]):
+def moments(denoise: Callable, x0: Tensor, z: Tensor, sigma: float, value_range: tuple[float, float]) -> Tensor:
     """The statistics of a `Norm` of each image, float64 (4 B), for what the network says at x = x0 + sigma z."""
     import torch
 
@@ -51,12 +57,12 @@ def moments(denoise: Callable, x0, z, sigma: float, value_range: tuple[float, fl
 
 
 def estimate(
-    denoiser, images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
+    denoiser: Any, images: Images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
 ) -> dict[float, Norm]:
     """Norms at each sigma (> 0) (Bao et al. 2022, eq. 8): one noise per image, means and standard errors.
 
     images: training `Images` (pixels uint8 (N C H W), labels). Every level sees the same images and the same noise z,
-    which makes the curve smooth; every call is full, whatever the denoiser's cache. Float64 sums.
+    which makes the curve smooth. Every call is full, even if the denoiser has a cache. Float64 sums.
     """
     import torch
 
@@ -88,7 +94,7 @@ class _Pair(Accelerator):
 
 
 def estimate_joint(
-    denoiser, images, calls: Iterable[Joint], knobs: ScoreNorms, batch: int, progress: Callable = iter
+    denoiser: Any, images: Images, calls: Iterable[Joint], knobs: ScoreNorms, batch: int, progress: Callable = iter
 ) -> dict[Joint, Norm]:
     """Norms of shallow calls: eps of the network is a function of x_t and of x_full, drawn from their joint law in q.
 

@@ -160,8 +160,8 @@ def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
 
 
 def memory(cell: Cell, denoiser: Any, labels: Callable | None, resources: Resources) -> dict:
-    """peak_mb: of a batch's calls, one of each kind (`profiling.peak_mb`; None where it cannot be had). trunk_mb: what a
-    trajectory of a batch keeps between its calls; 0 without a cache."""
+    """peak_mb: of a batch's calls, one of each kind (`profiling.peak_mb`; None where it cannot be measured). trunk_mb:
+    what a trajectory of a batch keeps between its calls; 0 without a cache."""
     from ..profiling import peak_mb, trunk_bytes
     from ..sampling.denoiser import DTYPES
     from ..sampling.generate import condition

@@ -40,7 +40,7 @@ class Sampler:
 
     @property
     def asked(self) -> int:
-        """Network calls that this many steps should take; spacings may give more. Caches draw their schedules from it."""
+        """Network calls that this many steps should take. Spacings may give more. Caches plan their schedules by it."""
         return self.steps
 
     def sigmas(self, noise_levels: NoiseLevels) -> list[float]:
