@@ -8,6 +8,8 @@ import csv
 from dataclasses import dataclass, field
 from importlib.resources import files
 
+import fastdiff_conf
+
 WORDS = ("metric", "value", "source", "protocol", "note")
 
 
@@ -74,8 +76,7 @@ def published(table: str) -> list[Published]:
 
 def tables() -> list[str]:
     """Names of the grids of papers, conf/grid/paper/*.yaml."""
-    folder = files("fastdiff_conf") / "grid" / "paper"
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    return [name.removeprefix("paper/") for name in fastdiff_conf.members("grid") if name.startswith("paper/")]
 
 
 def _at(settings: dict, knob: str):
