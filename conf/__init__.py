@@ -42,7 +42,7 @@ def member(group: str, name: str, folder: Path | str | None = None) -> dict:
 
 
 def layers(name: str, folder: Path | str | None = None) -> list[Path]:
-    """The files that Hydra merges for `name` (diagnose, sampler/ddpm); the last wins. Choices of groups are left out."""
+    """The files that Hydra merges for `name` (diagnose, sampler/ddpm); the last wins. Group choices are left out."""
     paths = [root / f"{name}.yaml" for root in _roots(folder)]
     path = next((path for path in paths if path.is_file()), None)
     if path is None:

@@ -134,6 +134,16 @@ class Cell:
         """Whether shallow calls have score norms of their own."""
         return self.analytic and not self.deepcache.off and self.score_norms.cached == "joint"
 
+    def describe(self) -> str:
+        """The arm in words, for a line of a sweep."""
+        rho = self.skip_tuning
+        arm = f"rho {rho.rho_bottom:g} to {rho.rho_top:g}, {self.deepcache}"
+        return f"{type(self.sampler).__name__.lower()}, {self.sampler.steps} steps, {arm}"
+
+    def ran(self) -> list[bool]:
+        """Which network calls run every rung, in order."""
+        return self.deepcache.full_calls(self.sampler.calls(self.model), self.sampler.asked)
+
     def network(self) -> dict:
         """The network as it is used for one call: what score norms depend on, beside the images they are taken of."""
         used = {"model": self.model.identity(), "guidance": self.guidance, "precision": self.device.precision}
