@@ -64,7 +64,7 @@ def own_data(member: str, tmp_path: Path) -> list[str]:
     if member.startswith("model/") and member != "model/mnist":  # nothing is downloaded here
         (tmp_path / "weights").write_bytes(b"nor are they loaded")
         np.savez(tmp_path / "mine.npz", images=np.zeros((30, 8, 8), np.uint8))
-        model = build(ModelCard, OmegaConf.to_container(OmegaConf.load(CONF / f"{member}.yaml")), "model")
+        model = build(ModelCard, fastdiff_conf.member(*member.split("/")), "model")
         channels, size, _ = model.image_shape
         own = ["data=npz", f"data.path={tmp_path}/mine.npz", f"data.size={size}", f"data.channels={channels}"]
         own += ["sampler=heun"] if model.parameterisation == "edm" else []

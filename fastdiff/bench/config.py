@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 from ..accelerators import ACCELERATORS, Accelerator
@@ -107,15 +106,11 @@ def recorded(record: dict) -> Cell:
 
 def card(group: str, name: str) -> DataCard | MetricsCard | ModelCard:
     """A card of conf/data, conf/metrics or conf/model by its file's name, resolved: card("model", "mnist")."""
-    import yaml
+    import fastdiff_conf
 
     if group not in CARDS:
         raise ValueError(f"cards '{group}' is not one of: {', '.join(sorted(CARDS))}")
-    folder = files("fastdiff_conf") / group
-    names = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    if name not in names:
-        raise ValueError(f"{group} '{name}' is not one of: {', '.join(names)}")
-    return build(CARDS[group], yaml.safe_load((folder / f"{name}.yaml").read_text()), group).resolved()
+    return build(CARDS[group], fastdiff_conf.member(group, name), group).resolved()
 
 
 def _unnamed(group: dict) -> dict:

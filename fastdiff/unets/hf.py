@@ -204,7 +204,7 @@ def make(arch: dict) -> HFUNet:
     try:
         import diffusers
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the hf family needs diffusers: pip install fastdiff[hf]") from error
+        raise ModuleNotFoundError("the hf family needs diffusers: pip install 'fastdiff-bench[hf]'") from error
     kind = arch.get("_class_name", arch.get("class_name", "UNet2DModel"))
     words = {word: value for word, value in arch.items() if word != "class_name" and not word.startswith("_")}
     _check(kind, words)
