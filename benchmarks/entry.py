@@ -31,7 +31,7 @@ def entry(config_name: str) -> Callable:
         def careful(cfg: DictConfig):
             try:
                 refuse_unknown(cfg, top_names(config_name))
-                            return task(cfg)
+                return task(cfg)
             except (ValueError, OSError, OmegaConfBaseException) as error:
                 refuse(error)
 

@@ -29,8 +29,8 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.analytic import export_official
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.bench.run_cell import load_denoiser
-    from fastdiff.bench.score_norms import joint_norms, placed, score_norms
+    from fastdiff.bench.resources import load_denoiser
+    from fastdiff.bench.score_norms import Estimator, joint_norms, joints_of, placed, score_norms
     from fastdiff.data import load
 
     if cfg.levels not in ("all", "steps"):
