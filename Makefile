@@ -1,4 +1,4 @@
-# Thin targets over `python benchmarks/<name>.py`. ARGS="..." hands Hydra overrides through, e.g.
+# Thin targets over `python benchmarks/<name>.py`. ARGS="..." passes Hydra overrides on, e.g.
 #   make bench ARGS="budget.n=2000 tracker=none"
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -28,7 +28,7 @@ setup: .venv/ready ## A virtual environment with everything; redone only when py
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
-bench: setup ## The main job: all three methods and every combination, against fewer plain steps; about 15 minutes on 2 cores
+bench: setup ## The main job: methods alone and combined, against fewer steps; about 15 minutes on 2 cores
 	$(call sweep,default steps)
 
 bench-smoke: setup ## A first look in under two minutes
@@ -43,7 +43,7 @@ bench-deepcache: setup ## DeepCache alone: interval by branch
 bench-analytic: setup ## The five samplers of Analytic-DPM's Table 2
 	$(call sweep,analytic)
 
-bench-combined: setup ## All three methods at once
+bench-combined: setup ## Three methods at once
 	$(call sweep,combined)
 
 bench-all: setup ## Every grid in conf/grid
@@ -52,31 +52,31 @@ bench-all: setup ## Every grid in conf/grid
 gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
 	$(PY) benchmarks/gamma.py $(ARGS)
 
-speed: setup ## Ours beside diffusers, the DeepCache package and clean-fid, in turns; parts=[own] times your network
+speed: setup ## Time ours against diffusers, the DeepCache package and clean-fid; parts=[own] times your network
 	$(PY) benchmarks/speed.py $(ARGS)
 
-report: setup ## Table, figures and results/report/index.html; BASE=ledger NEW=ledger [GRID=name]: is anything worse?
+report: setup ## Write tables, figures and results/report/index.html; BASE=ledger NEW=ledger [GRID=name]: is anything worse?
 	$(PY) $(if $(BASE)$(NEW),benchmarks/compare.py $(COMPARED),benchmarks/report.py) $(ARGS)
 
-diagnose: setup ## The papers' figures (norm ratios, similarity of trunks, optimal variances ...) into results/diagnostics
+diagnose: setup ## Draw the papers' figures (norm ratios, trunk similarity, optimal variances ...) into results/diagnostics
 	$(PY) benchmarks/diagnose.py $(ARGS)
 
 sync: setup ## Upload what has been measured to Weights & Biases
 	$(PY) benchmarks/sync.py $(ARGS)
 
-dashboard: setup ## A W&B workspace and report of it; without an account the workspace as JSON
+dashboard: setup ## Make a W&B workspace and report of it; without an account, the workspace as JSON
 	$(PY) benchmarks/dashboard.py $(ARGS)
 
 train: setup ## Train the embedded network and its classifier from scratch (about an hour; resumes)
 	$(PY) benchmarks/train.py $(ARGS)
 
-parity: setup ## Our numbers beside those of the official code, family by family; writes results/parity.csv
+parity: setup ## Compare our numbers with the official code's, family by family; writes results/parity.csv
 	$(PY) benchmarks/parity.py $(ARGS)
 
-reproduce: setup ## A published table beside ours: make reproduce GRID=paper/deepcache_table2
+reproduce: setup ## Print a published table beside our values: make reproduce GRID=paper/deepcache_table2
 	$(PY) benchmarks/reproduce.py $(if $(GRID),table=$(GRID)) $(ARGS)
 
-calibrate: setup ## Do intervals and verdicts keep their promise? Pools of 20,000 images an arm (hours on 2 cores; resumes)
+calibrate: setup ## Test whether intervals and verdicts are right as often as they claim (hours on 2 cores; resumes)
 	$(PY) benchmarks/calibrate.py $(ARGS)
 
 tune: setup ## Choose a knob's value on one set of noise and reference images, confirm it on another
@@ -86,17 +86,17 @@ lint: setup ## Check style and formatting
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
-format: setup ## Mend style and formatting
+format: setup ## Fix style and formatting
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-# One thread each: two of small networks wait for one another longer than they compute, and more so side by side.
+# One thread each: with small networks, two threads wait for each other longer than they compute.
 test: setup ## All tests but the slow ones, in two processes; under 10 minutes
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: setup ## The slow tests
 	$(PY) -m pytest -m slow $(ARGS)
 
-clean: ## Delete what can be made again: environment, caches, report, offline W&B runs (not results/runs)
+clean: ## Delete what can be made again: environment, caches, report, offline W&B runs; keeps results/runs
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis results/report wandb
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -108,15 +108,20 @@ def skip_loss(subject: Subject, name: str):
 
 
 def cache_similarity(subject: Subject, name: str):
-    from fastdiff.bench.run_cell import labels_of, load_denoiser
-    from fastdiff.bench.score_norms import placed, score_covariances
+    from dataclasses import replace
+
+    from fastdiff.bench.resources import Resources, labels_of, load_denoiser
+    from fastdiff.bench.score_norms import Estimator, placed, score_covariances
     from fastdiff.diagnostics.deepcache import similarities, similarity_drawing, similarity_frame
 
-    found, n, seed = {}, subject.cfg.trajectories, subject.cell.budget.seed
+    found, n, seed, owner = {}, subject.cfg.trajectories, subject.cell.budget.seed, Resources()
     for sampler, cell in subject.cells_of("sampler", subject.cfg.samplers).items():
-        denoiser = placed(cell, subject.ledger, load_denoiser(cell).eager(), subject.images)
-        cov_x0 = score_covariances(cell, subject.ledger, denoiser, subject.images)
-        labels, bar = labels_of(cell, subject.images), subject.bar(f"{name} {sampler}")
+        denoiser = load_denoiser(cell, owner).eager()
+        estimator = Estimator(denoiser, subject.images)
+        known = placed(cell, subject.ledger, denoiser.noise_levels, estimator)
+        cov_x0 = score_covariances(cell, subject.ledger, known, estimator)
+        denoiser = replace(denoiser, noise_levels=known)
+        labels, bar = labels_of(cell, subject.images, owner), subject.bar(f"{name} {sampler}")
         found[sampler] = similarities(denoiser, cell.sampler, subject.cfg.branches, n, seed, labels, cov_x0, bar)
     return similarity_drawing(found, name, subject.said(f"{n} trajectories")), similarity_frame(found)
 

@@ -1,35 +1,36 @@
-"""How every entry point begins and ends: settings from conf/, and one sentence for what the user got wrong."""
+"""How every entry point begins and ends: settings from conf/, and one sentence for a user's mistake."""
 
 import functools
 import os
 import sys
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
+import fastdiff_conf
 import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fastdiff.bench.config import GROUPS
 from fastdiff.heap import in_one_stack, keep_freed
+from fastdiff_benchmarks.help import usage
 
 
 def entry(config_name: str) -> Callable:
-    """Decorator: a task of its settings -> a main() that reads them from conf/<config_name>.yaml and argv.
+    """Decorator: a task that takes settings -> a main() that reads them from conf/<config_name>.yaml and argv.
 
-    Exit code 2 and one sentence for unknown knobs, names and files, and for values that make no sense. --help prints
-    the docstring of the task's file, with its usage lines, and the groups.
+    Unknown knobs, names and files, and values out of range, give exit code 2 and one sentence. --help prints the
+    docstring of the task's file, the members of the groups, and every setting with its value.
     """
-
-    root = root_of(config_name)
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], object]:
         @functools.wraps(task)
         def careful(cfg: DictConfig):
             try:
-                refuse_unknown(cfg, top_names(root))
+                refuse_unknown(cfg, top_names(config_name))
                 return task(cfg)
             except (ValueError, OSError, OmegaConfBaseException) as error:
                 refuse(error)
@@ -37,12 +38,14 @@ def entry(config_name: str) -> Callable:
         run = hydra.main(config_path="pkg://fastdiff_conf", config_name=config_name, version_base="1.3")(careful)
 
         def main():
-            if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
-                print(usage(sys.modules[task.__module__].__doc__, root))
-                return None
-            keep_freed()
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
             try:
+                if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
+                    given = get_args_parser().parse_args(sys.argv[1:])
+                    said = sys.modules[task.__module__].__doc__
+                    print(usage(said, config_name, given.overrides, given.config_dir))
+                    return None
+                keep_freed()
                 return in_one_stack(run)
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 refuse(error)
@@ -52,61 +55,59 @@ def entry(config_name: str) -> Callable:
     return decorate
 
 
-def root_of(config_name: str) -> str:
-    return str(files("fastdiff_conf") / f"{config_name}.yaml")
-
-
-def top_names(root: str) -> set[str]:
-    """The knobs and groups that settings of a root config may have at their top."""
-    confs = OmegaConf.load(root_of("config")), OmegaConf.load(root)
+def top_names(config_name: str) -> set[str]:
+    """The knobs and groups that a command's settings may have at their top."""
+    confs = [OmegaConf.load(path) for root in ("config", config_name) for path in fastdiff_conf.layers(root)]
     return {str(name) for conf in confs for name in conf} | set(GROUPS) | {"tracker"}
 
 
-def usage(said: str, root: str) -> str:
-    """What a script says of itself, the groups it chooses from with their members, and where the settings are."""
-    chosen = OmegaConf.load(root).defaults
-    own = {name for each in chosen if isinstance(each, DictConfig) for name in each}
-    folders = sorted(files("fastdiff_conf").iterdir(), key=lambda path: path.name)
-    whole = "config" in chosen or root.endswith("config.yaml")  # then sweeps are offered too
-    menu = {path.name: members(path) for path in folders if path.is_dir() and (whole or path.name in own)}
-    lines = [f"  {group}: {', '.join(names)}" for group, names in menu.items() if names]
-    head = ["groups, of which group=name chooses a member (+grid=name a sweep):", *lines, ""] if lines else []
-    rest = f"--cfg job prints every setting with its value; what they mean is written in {Path(root).parent}"
-    return "\n".join([said.strip(), "", *head, rest])
-
-
-def members(group) -> list[str]:
-    """Names of the files of a group, those of its sub-folders after them: deepcache, paper/deepcache_table2."""
-    here = sorted(path.name.removesuffix(".yaml") for path in group.iterdir() if path.name.endswith(".yaml"))
-    folders = sorted((path for path in group.iterdir() if path.is_dir()), key=lambda path: path.name)
-    return here + [f"{folder.name}/{name}" for folder in folders for name in members(folder)]
-
-
 def settings_of(cfg: DictConfig) -> dict:
-    """The groups a cell is made of, as plain dicts. Raises ValueError, saying what to give, where one has `???`."""
+    """The groups that a cell is made of, as plain dicts, with `config_dir` and `plugins` where a run uses them.
+
+    Raises ValueError, saying what to give, where one has `???`.
+    """
     try:
-        return OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
+        conf = OmegaConf.to_container(OmegaConf.masked_copy(cfg, list(GROUPS)), resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise ValueError(sentence(error)) from error
+    beside = {"config_dir": own_folder(), "plugins": plugins_of(cfg)}
+    return conf | {name: value for name, value in beside.items() if value}
+
+
+def plugins_of(cfg: DictConfig) -> list[str]:
+    """The modules that `plugins` names."""
+    return [str(name) for name in OmegaConf.select(cfg, "plugins") or ()]
+
+
+def own_folder() -> str | None:
+    """The folder of `--config-dir`: relative where it lies below the working directory."""
+    if not GlobalHydra.instance().is_initialized():
+        return None
+    searched = GlobalHydra.instance().config_loader().get_search_path().get_path()
+    folder = next((each.path for each in searched if each.provider == "command-line"), None)
+    if folder is None:
+        return None
+    path = Path(folder.removeprefix("file://"))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def settings_from(*words: str) -> dict:
-    """The settings of the cell that these words of a command line name, as plain dicts, for notebooks and scripts:
-    settings_from("sampler=ddim", "sampler.steps=10") is what `fastdiff.bench.config.cell_of` and `bench.run_cell` take.
+    """The settings of the cell that these words of a command line describe, as plain dicts. For notebooks and scripts:
+    pass settings_from("sampler=ddim", "sampler.steps=10") to `fastdiff.bench.config.cell_of` and `bench.run_cell`.
 
     Raises ValueError with one sentence for unknown knobs, names and values.
     """
     try:
         with hydra.initialize_config_module("fastdiff_conf", version_base="1.3"):
             cfg = hydra.compose("config", overrides=list(words))
-        refuse_unknown(cfg, top_names(root_of("config")))
+        refuse_unknown(cfg, top_names("config"))
         return settings_of(cfg)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(sentence(error)) from error
 
 
 def refuse_unknown(cfg: DictConfig, known: set[str]) -> None:
-    """Hydra accepts +nosuch=1; what is a typo must not be taken for a setting."""
+    """Raise ValueError for a knob that no command has. Hydra itself accepts +nosuch=1."""
     for name in cfg:
         if name not in known:
             menu = ", ".join(sorted(known - {"defaults", "hydra"}))
@@ -119,7 +120,7 @@ def refuse(error: Exception):
 
 
 def sentence(error: Exception) -> str:
-    """What was wrong with the settings, with the menu of what would be right."""
+    """What is wrong with the settings, with the menu of valid names."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"{group} '{name}' is not one of: {', '.join(sorted(error.options))}"
@@ -129,7 +130,9 @@ def sentence(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
         known = ", ".join(sorted(str(name) for name in cause.parent_node if name != "hydra"))
         where, _, name = str(cause.full_key).rpartition(".")
-        return f"{where or 'the settings'} {'has' if where else 'have'} no knob '{name}'; known: {known}"
+        said = f"{where or 'the settings'} {'has' if where else 'have'} no knob '{name}'; known: {known}"
+        unknown = f"; a node that the root settings do not know needs a +, as in +{where}.{name}.<knob>=..."
+        return said + (unknown if where == "accelerator" else "")
     return " ".join(str(error).split())
 
 

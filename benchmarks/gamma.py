@@ -3,7 +3,7 @@
     python benchmarks/gamma.py sampler.steps=25 accelerator.skip_tuning.rho_bottom=0.8
     python benchmarks/gamma.py levels=all export=mnist_ms_eps.pth
 
-An official file is used by accelerator.analytic.file=..., here and in every benchmark.
+An official file is used by score_norms.file=..., here and in every benchmark.
 """
 
 from pathlib import Path
@@ -29,8 +29,8 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.analytic import export_official
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.bench.run_cell import load_denoiser
-    from fastdiff.bench.score_norms import calls_of, joint_norms, placed, score_norms
+    from fastdiff.bench.resources import load_denoiser
+    from fastdiff.bench.score_norms import Estimator, joint_norms, joints_of, placed, score_norms
     from fastdiff.data import load
 
     if cfg.levels not in ("all", "steps"):
@@ -44,31 +44,33 @@ def main(cfg: DictConfig) -> None:
         return tqdm(of, desc="score norms", unit="level")
 
     ledger = Ledger(cfg.ledger)
-    denoiser = placed(cell, ledger, load_denoiser(cell).eager(), images, bar)
-    if denoiser.levels is None and (cfg.levels == "all" or cfg.export):
+    denoiser = load_denoiser(cell).eager()
+    estimator = Estimator(denoiser, images)
+    known = placed(cell, ledger, denoiser.noise_levels, estimator, bar)
+    if known.levels is None and (cfg.levels == "all" or cfg.export):
         raise ValueError(f"model '{cell.model.name}' has no training levels; levels=all and export are not for it")
-    levels = [] if denoiser.levels is None else [float(sigma) for sigma in denoiser.levels]
-    sigmas = levels if cfg.levels == "all" else sorted(set(cell.sampler.sigmas(denoiser)[:-1]))
-    norms, estimator = score_norms(cell, ledger, denoiser, images, sigmas, bar), cell.score_norms.estimator
+    levels = [] if known.levels is None else [float(sigma) for sigma in known.levels]
+    sigmas = levels if cfg.levels == "all" else sorted(set(cell.sampler.sigmas(known)[:-1]))
+    norms, kind = score_norms(cell, ledger, known, estimator, sigmas, bar), cell.score_norms.estimator
 
     def left(norm):
-        return norm.left(estimator, "none" if cell.sampler.clip == "none" else "x0_and_eps")
+        return norm.left(kind, "none" if cell.sampler.clip == "none" else "x0_and_eps")
 
     print(f"{'n':>5} {'sigma':>10} {'t_full':>10} {HEADS} {'cov_x0':>10}")
     index = {sigma: n for n, sigma in enumerate(levels, start=1)}
     for sigma in sigmas if len(sigmas) <= 50 else sigmas[:: len(sigmas) // 25]:
         print(f"{index.get(sigma, '-'):>5} {sigma:>10.5g} {'-':>10} {line(norms[sigma], sigma, left(norms[sigma]))}")
-    shallow = [call for call in calls_of(cell, denoiser, cell.sampler.sigmas(denoiser)) if call is not None]
-    for (t, t_full, _), norm in joint_norms(cell, ledger, denoiser, images, shallow, bar).items():
+    shallow = [call for call in joints_of(cell, known, cell.sampler.sigmas(known)) if call is not None]
+    for (t, t_full, _), norm in joint_norms(cell, ledger, estimator, shallow, bar).items():
         print(f"{index.get(t, '-'):>5} {t:>10.5g} {t_full:>10.5g} {line(norm, t, left(norm))}")
     raw = [sigma**2 * left(norms[sigma]) for sigma in sigmas]
     low, high = sum(cov <= 0 for cov in raw), sum(cov >= denoiser.cov_max for cov in raw)
     near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)
-    of = "clipped to" if estimator == "eps_ms" else "no clip under mse; at or beyond the bounds"
+    of = "clipped to" if kind == "eps_ms" else "no clip under mse; at or beyond the bounds"
     print(f"{len(sigmas)} levels; cov_x0 is {of} 0 at {low} and {denoiser.cov_max:g} at {high} of them")
-    print(f"at {near} of them eps_ms is within two standard errors of 1: more accelerator.analytic.images would tell")
+    print(f"at {near} of them eps_ms is within two standard errors of 1: more score_norms.images would tell")
     if cfg.export:
-        export_official(norms, denoiser.levels, Path(cfg.export))
+        export_official(norms, known.levels, Path(cfg.export))
         print(f"official ms_eps file written to {cfg.export}")
 
 

@@ -1,9 +1,9 @@
-"""The sample ladder of a sweep: all its cells with few images, more images only for those that may be on the front.
+"""The sample ladder of a sweep: it measures all cells with few images, and only those near the front with more.
 
     python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,750]
 
-Every rung is ordinary cells of n images, found or measured as any other; blocks of 250 images are kept from rung to
-rung. Who falls is decided in `fastdiff/statistics/ladder.py`.
+The cells of a rung are ordinary cells of n images. Blocks of 250 images are kept from rung to rung.
+`fastdiff/statistics/ladder.py` decides which arms are dropped.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,8 +19,10 @@ from fastdiff_benchmarks.entry import settings_of
 
 @dataclass
 class Climbed:
-    """What became of the arms: keys at the full n, those that fell or failed below it (rung, key, reason, and what the
-    full run says of them where the ledger has one), all that failed (key -> reason), and how many images were needed.
+    """The result of a ladder.
+
+    keys: of the arms that reached the full n. dropped: the arms that fell or failed before, each with rung, key, reason
+    and, where the ledger has a full run, `check`. failures: key -> reason. images: how many were needed.
     """
 
     keys: list[str] = field(default_factory=list)
@@ -30,7 +32,7 @@ class Climbed:
 
 
 def check(cells: list[Cell]) -> None:
-    """Refuse a ladder whose arms cannot be compared: they need one budget (and so one noise), data and metric."""
+    """Refuse a ladder whose arms cannot be compared: they need the same budget (and so noise), data and metrics."""
     if all(cell.budget.ladder is None for cell in cells):
         return
     for name in ("budget", "data", "metrics"):
@@ -49,18 +51,18 @@ def check(cells: list[Cell]) -> None:
 
 
 def at_rung(cell: Cell, n: int) -> Cell:
-    """An arm as the ordinary cell of n images."""
+    """An arm as an ordinary cell of n images."""
     return replace(cell, budget=replace(cell.budget, n=n, ladder=None))
 
 
 def settings_at(cfg: DictConfig, n: int) -> dict:
-    """Its settings."""
+    """The settings of an arm at n images."""
     settings = settings_of(cfg)
     return settings | {"budget": settings["budget"] | {"n": n, "ladder": None}}
 
 
 def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bool) -> Climbed:
-    """From the first rung, which the sweep's jobs have measured, to the full n. points: the settings of each cell."""
+    """Climb from the first rung, which the sweep's jobs have measured, to the full n. points: settings of each cell."""
     from fastdiff.statistics.ladder import fallen
 
     found, before = Climbed(), 0
@@ -78,7 +80,7 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
         if n == full:
             found.keys = [key for key in keys if records[key]]
             break
-        plain = {key for (cell, _), key in zip(arms, keys) if cell.plain}
+        plain = {key for (cell, _), key in zip(arms, keys) if cell.baseline}
         known = [arm(record, ledger, key in plain) for key, record in records.items() if record]
         falls = fallen(known, full, family)
         reasons = {key: f"failed: {reason}" for key, reason in found.failures.items() if key in records}
@@ -94,11 +96,11 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
 
 
 def verify(found: Climbed, ledger: Ledger) -> None:
-    """What the full run says of every arm that fell, where the ledger has it: `check` beside the arm.
+    """Compare each arm that fell with those that stayed, where the ledger has its full run. Adds `check` to the arm.
 
-    against: of the arms that stayed and need no more MACs, the best that the fallen arm is not told apart from as
-    better, if there is one; difference: fallen minus that one, as a loss; p: of it alone, two-sided; lost: whether the
-    fallen arm is told apart as better at 5 % even so, which a ladder promises against.
+    against: of the arms that stayed and need no more MACs, the best one that the fallen arm is not better than at 5 %;
+    if it is better than all, the best one. difference: fallen minus that one, as a loss. p: of this comparison alone,
+    two-sided. lost: whether the fallen arm is better than all of them, which a ladder should prevent.
     """
     from fastdiff.statistics import LEVEL, difference, p_value
 
@@ -122,7 +124,8 @@ def verify(found: Climbed, ledger: Ledger) -> None:
 
 
 def measure(arms: list[tuple[Cell, DictConfig]], n: int, ledger: Ledger, force: bool) -> None:
-    """A rung: a bar, and a line a cell. force: records are made anew, of the blocks that the first rung made anew."""
+    """Measure a rung, with a bar and a line for each cell. force: make records again. The first rung has then made the
+    blocks again."""
     from fastdiff_benchmarks.run import measured
 
     form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt} of {total_fmt} cells, {elapsed} < {remaining}"
@@ -142,7 +145,7 @@ def why(ledger: Ledger, key: str) -> str:
 
 
 def arm(record: dict, ledger: Ledger, stays: bool = False):
-    """A quality record by the value that cells are compared by, with influence values where it has an interval."""
+    """A quality record as an arm of the ladder, by the value that cells are compared by."""
     from fastdiff.metrics.direction import judged_by, sign
     from fastdiff.statistics.ladder import Arm
 

@@ -1,19 +1,21 @@
-"""Published tables as data (benchmarks/anchors/*.csv), and what this machine has to set beside them.
+"""Published tables as data (benchmarks/anchors/*.csv), and our measurements beside them.
 
-A line of a table: knobs, under their dotted names in conf/ (empty: any; ? where the paper does not say), metric, value,
-source, protocol (`name=value; ...`), note. A line without any knob has no cell of ours: it is there to be seen.
+A line of a table has knobs, under their dotted names in conf/ (empty: any; ? where the paper does not say), metric,
+value, source, protocol (`name=value; ...`) and note. A line without knobs has no cell of ours; it is printed only.
 """
 
 import csv
 from dataclasses import dataclass, field
 from importlib.resources import files
 
+import fastdiff_conf
+
 WORDS = ("metric", "value", "source", "protocol", "note")
 
 
 @dataclass(frozen=True)
 class Published:
-    """One number of a paper."""
+    """A number of a paper."""
 
     knobs: dict[str, str]
     metric: str
@@ -29,7 +31,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Arm:
-    """A cell of the grid, and what is known of it: cost always, the rest once it is measured."""
+    """A cell of the grid and what is known about it: the cost, and the rest once it is measured."""
 
     settings: dict
     cost: dict | None
@@ -43,7 +45,7 @@ class Arm:
         return bool(self.cost) and self.cost["full_calls"] == self.cost["nfe"]
 
     def found(self, metric: str, arms: list["Arm"]) -> dict | None:
-        """`value` with its interval (`low`, `high`) where it has one. Costs are means over the network's calls."""
+        """`value` with its interval (`low`, `high`), if it has one. Costs are means over the network's calls."""
         name = metric.removesuffix("_per_call")
         if name != metric:
             return self.cost and {"value": self.cost[name] / self.cost["nfe"]}
@@ -74,8 +76,7 @@ def published(table: str) -> list[Published]:
 
 def tables() -> list[str]:
     """Names of the grids of papers, conf/grid/paper/*.yaml."""
-    folder = files("fastdiff_conf") / "grid" / "paper"
-    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+    return [name.removeprefix("paper/") for name in fastdiff_conf.members("grid") if name.startswith("paper/")]
 
 
 def _at(settings: dict, knob: str):
@@ -92,7 +93,7 @@ def _same(wanted: str, found) -> bool:
 
 
 def compared(lines: list[Published], arms: list[Arm]) -> list[dict]:
-    """Rows for people: published, ours with its interval, the difference."""
+    """Rows to print: published, ours with its interval, the difference."""
     rows = []
     for line in lines:
         arm = next((arm for arm in arms if line.of(arm.settings)), None)
@@ -106,7 +107,7 @@ def compared(lines: list[Published], arms: list[Arm]) -> list[dict]:
 
 
 def aligned(rows: list[dict]) -> str:
-    """Rows as a table: words to the left, numbers to the right, a source only where it begins."""
+    """Rows as a table: words left-aligned, numbers right-aligned, each source named once."""
     import pandas as pd
 
     frame = pd.DataFrame(rows)
@@ -127,8 +128,9 @@ def interval(value: dict, metric: str) -> str:
 
 
 def protocols(lines: list[Published], ours: dict[str, str]) -> list[str]:
-    """Under which protocol the numbers that have cells were published, and ours, in words: two lines for each that
-    differs. Our precision is always said, as papers seldom say theirs, but of counts, which do not depend on it."""
+    """The protocol of the published numbers that have cells, and ours: an entry for each protocol.
+
+    Our precision is always stated, because papers seldom state theirs. Counts do not depend on it."""
     found = []
     for protocol in dict.fromkeys(line.protocol for line in lines if line.knobs and line.protocol):
         metrics = ", ".join(dict.fromkeys(line.metric for line in lines if line.knobs and line.protocol == protocol))
@@ -140,7 +142,7 @@ def protocols(lines: list[Published], ours: dict[str, str]) -> list[str]:
 
 
 def absence(lines: list[Published], arms: list[Arm], extractor: str) -> list[str]:
-    """A sentence for each metric that published numbers have and no measured cell of ours; [] if all cells failed."""
+    """A sentence for each published metric that no measured cell of ours has; [] if all cells failed."""
     if not any(arm.record for arm in arms):
         return []
     wanted = dict.fromkeys(line.metric for line in lines if line.knobs)

@@ -3,9 +3,9 @@
     python benchmarks/reproduce.py table=paper/deepcache_table2
     python benchmarks/reproduce.py table=paper/deepcache_table2 model=mnist data=mnist10k metrics=mnist_classifier
 
-Runs conf/grid/<table>.yaml (what is in the ledger is not measured again) and prints published, ours, their difference,
-and how the protocols differ. Exit code 3 when weights, data or an extractor are missing: a sentence for each says
-which, from where and where to put it, and the table has what needs none of them. 1 when a cell failed.
+It runs conf/grid/<table>.yaml; cells in the ledger are not measured again. It prints the published values, ours, their
+difference, and how the protocols differ. Exit code 3: weights, data or an extractor are missing. A sentence for each
+says what, from where and where to put it, and the table shows what needs none of them. Exit code 1: a cell failed.
 """
 
 import re
@@ -20,7 +20,7 @@ from fastdiff_benchmarks.entry import entry, wanting
 from fastdiff_benchmarks.published import Arm, absence, aligned, compared, protocols, published, tables
 
 CARDS = ("data", "metrics", "model")
-# Overrides that leave the published cells as they are: where files lie, what is done with results, and the machine.
+# Overrides that do not change the published cells: where files are, what is done with results, and the machine.
 NEUTRAL = re.compile(
     r"(data\.path|model\.weights|model\.text\.prompts"
     r"|(device(?!\.precision)|force|hydra|ledger|save_images|tracker)\b.*)="
@@ -53,13 +53,13 @@ def main(cfg: DictConfig) -> None:
 
 
 def settings_of_cells(grid: str, given: list[str]) -> list[dict]:
-    """The settings of every cell of a grid, under these overrides; no file is looked at (??? stays ???)."""
+    """The settings of every cell of a grid, with these overrides. No file is read; ??? stays ???."""
     from hydra import compose
 
     from fastdiff_benchmarks.sweep import points
 
     config = compose("config", overrides=[f"+grid={grid}"], return_hydra_config=True)
-    OmegaConf.set_readonly(config.hydra, False)  # what a sweep knows of itself, and this composition does not
+    OmegaConf.set_readonly(config.hydra, False)  # compose leaves out what a sweep knows of itself
     config.hydra.overrides.task, config.hydra.job.config_name = [f"+grid={grid}", *given], "config"
     return [
         OmegaConf.to_container(OmegaConf.masked_copy(point, list(GROUPS)), resolve=True) for point in points(config)
@@ -67,7 +67,7 @@ def settings_of_cells(grid: str, given: list[str]) -> list[dict]:
 
 
 def missing(cells: list[dict]) -> list[str]:
-    """A sentence for each file that the cells need and that is neither there nor to be had."""
+    """A sentence for each file that the cells need, that is not there and cannot be downloaded."""
     from fastdiff.bench.config import CARDS as KINDS
     from fastdiff.files import locate
     from fastdiff.knobs import build
@@ -85,7 +85,7 @@ def missing(cells: list[dict]) -> list[str]:
     for group in CARDS:
         for conf in distinct([cell[group] for cell in cells]):
             if absent := [knob for knob, value in conf.items() if value == "???"]:
-                if absent != ["path"]:  # then not even a cost can be told
+                if absent != ["path"]:  # then not even the cost is known
                     raise ValueError(wanting(group, conf))
                 found.append(wanting(group, conf))
                 continue
@@ -97,16 +97,16 @@ def missing(cells: list[dict]) -> list[str]:
                 need(card.resolved, card.origin)
             else:
                 need(lambda card=card: look_for_extractor(card))
-    for file in distinct([cell["accelerator"]["analytic"].get("file") for cell in cells]):
+    for file in distinct([cell["score_norms"].get("file") for cell in cells]):
         if file is not None:
             need(lambda file=file: locate(file))
     return list(dict.fromkeys(found))
 
 
 def look_for_extractor(card) -> None:
-    """Raises what building the extractor of a MetricsCard would for files that are not there or not those of the card.
+    """Raise the error that building the extractor of a MetricsCard would raise for missing or wrong files.
 
-    Inception is not built: clean-fid would try its own download first, and torchvision print warnings.
+    Inception is not built: clean-fid would first try its own download, and torchvision would print warnings.
     """
     from fastdiff.metrics import build_extractor
 
@@ -125,7 +125,7 @@ def distinct(values: list) -> list:
 
 
 def run(grid: str) -> int:
-    """The grid through run.py, with the overrides of this command; its exit code."""
+    """Run the grid with the overrides of this command. Returns the exit code."""
     arguments = [each for each in sys.argv[1:] if not each.startswith("table=")]
     command = [sys.executable, "-m", "fastdiff_benchmarks", "run"]
     return subprocess.run([*command, *arguments, f"+grid={grid}"]).returncode
@@ -133,14 +133,16 @@ def run(grid: str) -> int:
 
 def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
     from fastdiff.bench.config import cell_of
+    from fastdiff.bench.cost import cost_of
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.bench.run_cell import costs, speed_key
+    from fastdiff.bench.resources import Resources
+    from fastdiff.bench.run_cell import speed_key
 
-    arms, kept = [], Ledger(ledger)
+    arms, kept, resources = [], Ledger(ledger), Resources()
     for settings in cells:
         cell = cell_of(settings, resolve=measured)
         try:
-            cost = costs(cell, cell.model)
+            cost = cost_of(cell, resources)
         except (ModuleNotFoundError, ValueError):  # a family whose library is not installed, a branch that is not there
             cost = None
         if not measured:
@@ -153,7 +155,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
 
 
 def ours(settings: dict) -> dict[str, str]:
-    """What a protocol's words are here."""
+    """Our values of the words of a protocol."""
     from fastdiff.bench.config import device_name, resolved_device
     from fastdiff.knobs import build
     from fastdiff.metrics import MetricsCard

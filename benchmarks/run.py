@@ -4,12 +4,14 @@
     python benchmarks/run.py +grid=default budget.n=2000
     python benchmarks/run.py +grid=combined budget.n=2000 budget.ladder=[250,500,750]
 
-What is already in the ledger is not measured again; force=true measures it anew. With a ladder, cells that cannot be on
-the front of quality and MACs get no more images (`fastdiff/statistics/ladder.py`).
+A cell that is already in the ledger is not measured again; force=true measures it again. With a ladder, cells that
+cannot be on the front of quality and MACs get no more images (`fastdiff/statistics/ladder.py`).
 """
 
 import sys
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -20,7 +22,7 @@ from fastdiff_benchmarks.entry import entry, settings_of
 
 @dataclass(frozen=True)
 class Result:
-    """What a job hands back to the sweep: the cell's key, why it failed (or None), and a line for people."""
+    """What a job returns to the sweep: the cell's key, why it failed (or None), and a line to print."""
 
     key: str
     failure: str | None
@@ -28,7 +30,7 @@ class Result:
 
 
 def measure(cfg: DictConfig) -> Result:
-    """The cell of these settings; in a sweep with a ladder its first rung."""
+    """Measure the cell of these settings; in a sweep with a ladder, its first rung."""
     from fastdiff.bench.config import cell_of
     from fastdiff_benchmarks.ladder import at_rung, settings_at
 
@@ -44,8 +46,20 @@ def measure(cfg: DictConfig) -> Result:
     return measured(cell, settings, cfg, cfg.force, 0 if alone else 1)
 
 
+if TYPE_CHECKING:
+    from fastdiff.bench.resources import Resources
+
+
+@cache
+def resources() -> "Resources":
+    """What the jobs of one process share; bounded, and gone with the process."""
+    from fastdiff.bench.resources import Resources
+
+    return Resources()
+
+
 def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> Result:
-    """That cell, of these settings. cfg: where records go and who is told. below: how many bars are above its own."""
+    """Measure a cell. cfg: names the ledger and the tracker. below: how many progress bars are above this one."""
     from tqdm import tqdm
 
     from fastdiff.bench.ledger import Ledger
@@ -55,13 +69,12 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     from fastdiff.tracking import Tracker
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
-    label = (
-        f"{settings['sampler']['name']}, {cell.sampler.steps} steps, "
-        f"rho {cell.skip_tuning.rho_bottom:g} to {cell.skip_tuning.rho_top:g}, {cell.deepcache}"
-    )
+    label = cell.describe()
     with tqdm(total=cell.budget.n, desc=f"  {label}", unit="image", leave=False, disable=None, position=below) as bar:
         images = coerced(cfg.save_images, int, "save_images")
-        outcome = run_cell(cell, ledger, settings, force, lambda done: bar.update(done - bar.n), images)
+        outcome = run_cell(
+            cell, ledger, settings, force, lambda done: bar.update(done - bar.n), images, resources=resources()
+        )
     if outcome.kind == "failed":
         return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
     speed = ledger.read("speed", speed_key(cell))
@@ -70,7 +83,7 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     shown = outcome.record["values"].items()
     values = [f"{name} {number(value)}" for name, value in shown if value["metric"] in (*JUDGED, "is")]
     known = " (already measured)" if outcome.reused else ""
-    values += [f"{speed['images_per_s']:.1f} images/s"] if speed else []  # a bound is measured without any
+    values += [f"{speed['images_per_s']:.1f} images/s"] if speed else []  # metrics=nll generates no images
     return Result(outcome.key, None, f"{label}: {', '.join(values)}{known}")
 
 
@@ -83,11 +96,10 @@ def number(value: dict) -> str:
 
 
 def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
-    """The cell as a W&B run; what goes wrong there is a line, never the end of the sweep.
+    """Show the cell as a W&B run. An error there prints a line and does not stop the sweep.
 
-    In a sweep its verdicts are still open: they are adjusted for all cells, and come with the table at the end.
+    In a sweep the verdicts are not known yet: they are corrected for all its cells, and come with the table at the end.
     """
-    from fastdiff.bench.resources import shared
     from fastdiff.files import sha256
     from fastdiff.report.tables import lines
     from fastdiff.report.views import cell_view, sources
@@ -98,18 +110,20 @@ def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
         record = ledger.read("quality", key)  # as `make sync` finds it
         for source in sources(ledger, record):
             digests = [sha256(path) for path in source.files]
-            shared("tracked", [source.name, *digests], lambda source=source: tell(track_source(tracker, source)))
+            resources().get(
+                "tracked", [source.name, *digests], lambda source=source: tell(track_source(tracker, source))
+            )
         (line,) = lines(ledger, [key])
         if not alone:
             line |= dict.fromkeys(("verdict", "rival_verdict"))
         command = commands([record])[key]
         tell(track(tracker, cell_view(ledger, record, line, grid, command=command)))
-    except Exception as error:  # the measurement is in the ledger, whatever a view of it makes of it
+    except Exception as error:  # the measurement is in the ledger; W&B is only a view of it
         print(f"W&B was shown nothing of {key} ({error}); `make sync` tries again", file=sys.stderr)
 
 
 def tell(trouble) -> None:
-    """What is missing in W&B, unless it was said before."""
+    """Print what is missing in W&B, once."""
     if trouble and not trouble.again:
         print(trouble.said, file=sys.stderr)
 

@@ -58,7 +58,7 @@ class Subject:
 
         denoiser = load_denoiser(cell).eager()
         chosen = ScoreNorms(images=self.cfg.images, seed=cell.score_norms.seed)
-        sigmas = [float(sigma) for sigma in grid(denoiser, self.cfg.levels)[1]]
+        sigmas = [float(sigma) for sigma in grid(denoiser.noise_levels, self.cfg.levels)[1]]
         return drawn(denoiser, self.images, chosen, cell.device.batch), sigmas, denoiser
 
     def features(self) -> Callable:
@@ -76,31 +76,35 @@ class Subject:
 
     @cached_property
     def norms(self):
-        """`analytic.norms_frame` at accelerator.analytic.levels noise levels; estimated where the ledger lacks them."""
+        """`analytic.norms_frame` at score_norms.levels noise levels; estimated where the ledger lacks them."""
         from fastdiff.analytic import grid
-        from fastdiff.bench.score_norms import score_norms
+        from fastdiff.bench.score_norms import Estimator, score_norms
         from fastdiff.diagnostics.analytic import norms_frame
 
-        sigmas = [float(sigma) for sigma in grid(self.denoiser, self.cell.score_norms.levels)[1]]
+        sigmas = [float(sigma) for sigma in grid(self.denoiser.noise_levels, self.cell.score_norms.levels)[1]]
         bar = self.bar("score norms")
-        found = score_norms(self.cell, self.ledger, self.denoiser, self.images, sigmas, bar)
+        found = score_norms(
+            self.cell, self.ledger, self.denoiser.noise_levels, Estimator(self.denoiser, self.images), sigmas, bar
+        )
         return norms_frame(found, sigmas, self.denoiser.cov_max)
 
     @cached_property
     def spacings(self) -> tuple[str, str]:
         """The optimal trajectory, and the usual one of such a network."""
-        return "dp", "karras" if self.denoiser.levels is None else "even"
+        return "dp", "karras" if self.denoiser.noise_levels.levels is None else "even"
 
     def trajectory(self, spacing: str) -> list[float]:
         """Noise levels of DDPM with the analytic variance."""
         from dataclasses import replace
 
-        from fastdiff.bench.score_norms import placed
+        from fastdiff.bench.score_norms import Estimator, placed
         from fastdiff.samplers import preset
 
         sampler = preset("analytic_ddpm", steps=self.cfg.sampler.steps, spacing=spacing)
         cell = replace(self.cell, sampler=sampler)
-        return sampler.sigmas(placed(cell, self.ledger, self.denoiser, self.images, self.bar("score norms")))
+        estimator = Estimator(self.denoiser, self.images)
+        known = placed(cell, self.ledger, self.denoiser.noise_levels, estimator, self.bar("score norms"))
+        return sampler.sigmas(known)
 
     @property
     def asked(self) -> dict:

@@ -1,4 +1,4 @@
-"""What a sweep says of itself: an estimate first, a bar with time left, a line a cell, the table and failures last."""
+"""What a sweep prints: an estimate, a bar with the time left, a line for each cell, the table, and failures."""
 
 import sys
 import time
@@ -9,32 +9,35 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
+from fastdiff.accelerators import branch_of
 from fastdiff.bench.cell import Cell
 from fastdiff.bench.config import cell_of, device_name
+from fastdiff.bench.cost import calls_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import finished, speed_key
 from fastdiff.files import write_json
 from fastdiff_benchmarks.entry import refuse, settings_of
 from fastdiff_benchmarks.ladder import at_rung, check, climb
 
-SHALLOW = 0.45  # of a full call's time; for the estimate alone
-SCORING = 0.01  # of a cell's work, where an earlier version measured it and only metrics are missing
+SHALLOW = 0.45  # time of a cached call relative to a full one; used for the estimate only
+SCORING = 0.01  # work of a cell whose images are kept and only metrics are missing, relative to a new one
 
 
 def units(cell: Cell) -> float:
     """Work of one image in full calls; guidance doubles each."""
-    calls = cell.deepcache.full_calls(cell.sampler.calls(cell.model), cell.sampler.asked)
-    return sum(1 if full else SHALLOW for full in calls) * (1 if cell.guidance == 1 else 2)
+    free = 0 if branch_of(cell.accelerators) == 0 else SHALLOW
+    return sum((1 if call.runs else free) * call.halves for call in calls_of(cell))
 
 
 def work(cell: Cell) -> float:
-    """Work of a cell in full calls; score norms cost a call an image and step, an optimal trajectory one a level."""
+    """Work of a cell in full calls. Score norms take a call for each image and step, or for each image and level if the
+    trajectory is optimal."""
     levels = (cell.sampler.asked if cell.analytic else 0) + (cell.score_norms.levels if cell.optimal else 0)
     return cell.budget.n * units(cell) + cell.score_norms.images * levels
 
 
 def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
-    """Full calls (images) a second on this machine: from its speed records, else from two timed batches."""
+    """Full calls of one image a second on this machine: from its speed records, else from two timed batches."""
     here = device_name(cells[0].device)
     for cell in cells:
         known = ledger.read("speed", speed_key(cell))
@@ -45,27 +48,28 @@ def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
 
     import numpy as np
 
-    from fastdiff.bench.run_cell import labels_of, load_denoiser
+    from fastdiff.bench.resources import Resources, labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.samplers import DDIM
     from fastdiff.sampling.generate import generate
 
     cell = cells[0]
-    denoiser = dataclasses.replace(load_denoiser(cell).uncached(), guidance=1.0)
-    images, labels = np.arange(2 * cell.device.batch), labels_of(cell, load(cell.data)[0])
+    owner = Resources()
+    denoiser = dataclasses.replace(load_denoiser(cell, owner).uncached(), guidance=1.0)
+    images, labels = np.arange(2 * cell.device.batch), labels_of(cell, load(cell.data)[0], owner)
     batches = list(generate(denoiser, DDIM(4, spacing="logsnr"), 0, images, labels, None, cell.device.batch))
     return cell.device.batch * 4 / batches[-1].seconds
 
 
 class SweepProgress(Callback):
-    """Hydra's view of a sweep. Everything it knows comes from the settings and the ledger."""
+    """Hydra's callback of a sweep. It reads the settings and the ledger only."""
 
     def __init__(self):
         self.cells, self.bar, self.failures, self.begun = [], None, {}, time.perf_counter()
-        self.arms, self.points = [], []  # of a ladder: cells of the full n, whose first rung self.cells are
+        self.arms, self.points = [], []  # of a ladder: the cells at the full n; self.cells then holds their first rung
 
     def __getstate__(self) -> dict:
-        """What goes to other processes with a launcher: all but the bar, which is this process's."""
+        """The state that a parallel launcher sends to other processes: all but the bar, which stays in this one."""
         return {**vars(self), "bar": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs) -> None:
@@ -74,7 +78,7 @@ class SweepProgress(Callback):
                 if OmegaConf.select(config, "budget.ladder") is not None:
                     raise ValueError("budget.ladder needs a sweep whose cells are known before it begins: use"
                                      " hydra/sweeper=basic")  # fmt: skip
-                return  # another sweeper finds its points on the way
+                return  # another sweeper chooses its points while it runs
             one_grid(config.hydra.overrides.task)
             self.points = points(config)
             self.cells = [cell_of(settings_of(cfg)) for cfg in self.points]
@@ -139,7 +143,7 @@ class SweepProgress(Callback):
             full = len(every) * self.arms[0].budget.n
             said = f"{climbed.images:,} images of the {full:,} of a full run, {full / climbed.images:.1f} times fewer"
             print(f"{self.name}: {len(keys)} of {len(every)} arms at the end; {said}")
-        stored = (self.ledger.read("failed", key) for key in every)  # cells may have run in other processes
+        stored = (self.ledger.read("failed", key) for key in every)  # cells may run in other processes
         failures = {record["key"]: record["reason"] for record in stored if record} | self.failures
         if failures:
             print(f"\n{len(failures)} of {len(every)} cells failed:", file=sys.stderr)
@@ -149,7 +153,7 @@ class SweepProgress(Callback):
 
 
 def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], fell: int) -> None:
-    """The finished sweep as a W&B run; what goes wrong there is a line."""
+    """Show the finished sweep as a W&B run. An error there prints a line."""
     from fastdiff.knobs import build
     from fastdiff.report.tables import lines
     from fastdiff.tracking import Tracker, track_sweep
@@ -162,13 +166,13 @@ def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], f
 
 
 def write_grid(config: DictConfig, members: dict) -> None:
-    """A grid's record: the keys of its cells, and of a ladder, once it is done, which arms were dropped and why."""
+    """Write a grid's record: the keys of its cells and, after a ladder, which arms were dropped and why."""
     if config.grid:
         write_json(Path(config.ledger) / "grids" / f"{config.grid}.json", {"grid": config.grid, **members})
 
 
 def one_grid(overrides: list[str]) -> None:
-    """A list of grids would run one point of each, silently."""
+    """Refuse a list of grids: Hydra would run one point of each, silently."""
     for override in overrides:
         name, _, value = override.partition("=")
         if name.lstrip("+") == "grid" and "," in value:
@@ -176,7 +180,7 @@ def one_grid(overrides: list[str]) -> None:
 
 
 def points(config: DictConfig) -> list[DictConfig]:
-    """The settings of every point that Hydra's basic sweeper will run, in its order."""
+    """The settings of every point that Hydra's basic sweeper runs, in its order."""
     from hydra import compose
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser

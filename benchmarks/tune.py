@@ -1,10 +1,10 @@
-"""make tune: choose a knob's value on one half of things, and confirm the choice on the other.
+"""make tune: choose a knob's value on one half of the noise and reference images, and confirm it on the other half.
 
     python benchmarks/tune.py knob=accelerator.skip_tuning.rho_bottom values=[0.6,0.7,0.8,0.9] sampler.steps=10
 
-All values are measured with budget.part=tune. The best of them, and the usual value, are then measured with
-budget.part=confirm: other noise, and other training images as the reference. The gain on `tune` is too good on average,
-for the best of several was chosen by it; the gain on `confirm` is not.
+All values are measured with budget.part=tune. The best of them and the usual value are then measured with
+budget.part=confirm, which has other noise and other training images as the reference. The gain on `tune` is too large
+on average, because the best of several values was chosen by it. The gain on `confirm` is not.
 """
 
 import sys
@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def usual_value(cfg: DictConfig):
-    """The knob's value in the settings, which the others are compared with. Raises ValueError where there is none."""
+    """The knob's value in the settings; the others are compared with it. Raises ValueError for an unknown knob."""
     group, _, name = cfg.knob.rpartition(".")
     if cfg.knob.split(".")[0] not in TUNABLE:
         raise ValueError(f"knob '{cfg.knob}' is not one of: guidance, accelerator.<plan>.<knob>, sampler.<knob>")
@@ -70,7 +70,7 @@ def usual_value(cfg: DictConfig):
 
 
 def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
-    """Value of the knob -> its quality record on a part. Ends the program where a cell fails."""
+    """Value of the knob -> its quality record on a part. Exits with code 1 if a cell fails."""
     from tqdm import tqdm
 
     from fastdiff.bench.config import cell_of
@@ -99,7 +99,7 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
 
 
 def gain(ledger, record: dict, usual: dict):
-    """record - usual in the first quality value, paired by noise."""
+    """The difference record - usual in the first quality value, paired by noise."""
     from fastdiff.metrics.direction import judged_by
     from fastdiff.report.rivals import compare
 

@@ -1,3 +1,3 @@
 """fastdiff: honest, fast measurement of training-free diffusion acceleration."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

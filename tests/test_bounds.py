@@ -20,7 +20,7 @@ from fastdiff_benchmarks import report
 from fastdiff_benchmarks.entry import settings_of
 
 TINY = ["budget.n=12", "device=cpu", "device.precision=float32", "device.batch=8", "sampler.steps=3"]
-NORMS = "accelerator.analytic"
+NORMS = "score_norms"
 TINY += [f"{NORMS}.images=8", f"{NORMS}.levels=5"]
 NLL = "nll[bits/dim,n=12]"
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import fastdiff_conf
 import pytest
 import torch
-import yaml
 
 from fastdiff.data import DataCard
 from fastdiff.knobs import build
@@ -22,7 +21,7 @@ MILLIONS = {  # parameters, to the digits that papers give (the VE networks and 
 
 
 def card(path: Path, kind=ModelCard):
-    return build(kind, yaml.safe_load(path.read_text()), "card")
+    return build(kind, fastdiff_conf.member(path.parent.name, path.stem), "card")
 
 
 MODELS = sorted((CONF / "model").glob("*.yaml"))

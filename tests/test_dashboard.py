@@ -13,7 +13,7 @@ from fastdiff.report.tables import lines
 from fastdiff.tracking import CURVES, Tracker, dashboard, summary_name
 from fastdiff.tracking.cells import numbers
 
-pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed: pip install 'fastdiff[dashboards]'")
+pytest.importorskip("wandb_workspaces", reason="not installed: pip install 'fastdiff-bench[dashboards]'")
 FID = "fid_mnist_classifier_n_1000"
 
 
@@ -60,4 +60,4 @@ def test_what_is_missing_is_one_sentence(tmp_path):
     assert empty.returncode == 2 and empty.stderr.startswith("error: there is no finished cell in")
     ledger_of(tmp_path / "runs")
     done = make(tmp_path, "sys.modules['wandb_workspaces'] = None")
-    assert done.returncode == 2 and "pip install 'fastdiff[dashboards]'" in done.stderr
+    assert done.returncode == 2 and "pip install 'fastdiff-bench[dashboards]'" in done.stderr

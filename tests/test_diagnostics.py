@@ -32,7 +32,7 @@ from fastdiff_benchmarks.entry import settings_of
 from fastdiff_benchmarks.subjects import Subject
 
 TINY = ["device=cpu", "device.batch=8", "sampler.steps=3", "budget.n=12", "images=6", "levels=4", "trajectories=3"]
-TINY += ["branches=[1,2]", "variance_steps=[3]", "accelerator.analytic.images=8", "accelerator.analytic.levels=6"]
+TINY += ["branches=[1,2]", "variance_steps=[3]", "score_norms.images=8", "score_norms.levels=6"]
 
 
 class Known(nn.Module):

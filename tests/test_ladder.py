@@ -21,7 +21,7 @@ BOUNDS = [
     "+grid=smoke",
     "metrics=nll",
     "sampler=ddpm_large,analytic_ddpm",
-    "accelerator.analytic.images=8",
+    "score_norms.images=8",
     "accelerator.deepcache.interval=1",
     "accelerator.skip_tuning.rho_bottom=1.0",
 ]

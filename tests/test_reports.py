@@ -5,9 +5,9 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.resources import files
 from itertools import product
 
+import fastdiff_conf
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,7 +33,7 @@ EARLIER = {"skip_tuning": ["rho_bottom", "rho_top"], "deepcache": ["interval", "
 
 
 def card(group: str, name: str) -> dict:
-    return OmegaConf.to_container(OmegaConf.load(files("fastdiff_conf") / group / f"{name}.yaml"))
+    return fastdiff_conf.member(group, name)
 
 
 def settings(sampler: str, steps: int, interval: int, rho: float, /, n: int = 1000, **changed: dict) -> dict:
@@ -355,7 +355,7 @@ def line_of(conf: dict, tmp_path) -> dict:
 
 
 def test_every_knob_of_every_sampler_and_plan_is_a_column():
-    samplers = [path.name.removesuffix(".yaml") for path in (files("fastdiff_conf") / "sampler").iterdir()]
+    samplers = fastdiff_conf.members("sampler")
     named = {knob for name in samplers for knob in card("sampler", name)} | set(EARLIER["skip_tuning"])
     plans = card("accelerator", "none")
     named |= {*plans["skip_tuning"], *plans["deepcache"]} | {f for cls in SOLVERS.values() for f in vars(cls(steps=2))}

@@ -64,7 +64,7 @@ def own_data(member: str, tmp_path: Path) -> list[str]:
     if member.startswith("model/") and member != "model/mnist":  # nothing is downloaded here
         (tmp_path / "weights").write_bytes(b"nor are they loaded")
         np.savez(tmp_path / "mine.npz", images=np.zeros((30, 8, 8), np.uint8))
-        model = build(ModelCard, OmegaConf.to_container(OmegaConf.load(CONF / f"{member}.yaml")), "model")
+        model = build(ModelCard, fastdiff_conf.member(*member.split("/")), "model")
         channels, size, _ = model.image_shape
         own = ["data=npz", f"data.path={tmp_path}/mine.npz", f"data.size={size}", f"data.channels={channels}"]
         own += ["sampler=heun"] if model.parameterisation == "edm" else []
@@ -110,9 +110,9 @@ def test_a_key_does_not_depend_on_how_a_number_is_written_or_on_the_tracker_or_o
     copy.write_bytes((Path(__import__("fastdiff").__file__).parent / "assets" / "mnist_unet.safetensors").read_bytes())
     same = [
         ["accelerator.skip_tuning.rho_bottom=1"], ["accelerator.skip_tuning.rho_bottom=1.0"], ["tracker=none"],
-        ["ledger=other"], ["accelerator=none"], ["accelerator.deepcache.branch=1"], ["accelerator.analytic.images=7"],
+        ["ledger=other"], ["accelerator=none"], ["accelerator.deepcache.branch=1"], ["score_norms.images=7"],
         [f"model.weights={copy}", "model.name=mine"], ["device.batch=10"], ["guidance=1"],
-        [f"accelerator.analytic.{knob}" for knob in ("estimator=mse", "cached=joint", "levels=9")],
+        [f"score_norms.{knob}" for knob in ("estimator=mse", "cached=joint", "levels=9")],
     ]  # fmt: skip
     assert {cell(*overrides).key for overrides in same} == {cell().key}
 
@@ -124,20 +124,20 @@ def test_a_key_depends_on_everything_that_alters_images_or_scores():
         ["accelerator.skip_tuning.rho_bottom=0.9"], ["accelerator.skip_tuning.rho_top=0.9"], ["guidance=2"],
         ["accelerator.deepcache.interval=2"], ["accelerator.deepcache.interval=2", "accelerator.deepcache.branch=1"],
         ["budget.n=500"], ["metrics.is_splits=5"], ["device.precision=bfloat16"], ["data.held_out=500"],
-        ["sampler=analytic_ddpm", "accelerator.analytic.images=7"],
-        ["sampler=analytic_ddpm", "accelerator.analytic.seed=1"],
-        ["sampler=analytic_ddpm", "accelerator.analytic.estimator=mse"],
+        ["sampler=analytic_ddpm", "score_norms.images=7"],
+        ["sampler=analytic_ddpm", "score_norms.seed=1"],
+        ["sampler=analytic_ddpm", "score_norms.estimator=mse"],
         ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2"],
-        ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2", "accelerator.analytic.cached=joint"],
-        ["sampler.spacing=dp"], ["sampler.spacing=dp", "accelerator.analytic.images=7"],
-        ["sampler.spacing=dp", "accelerator.analytic.levels=9"], ["metrics=nll"],
+        ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2", "score_norms.cached=joint"],
+        ["sampler.spacing=dp"], ["sampler.spacing=dp", "score_norms.images=7"],
+        ["sampler.spacing=dp", "score_norms.levels=9"], ["metrics=nll"],
         ["sampler=analytic_ddpm", "sampler.spacing=dp"], ["sampler=analytic_ddpm", "sampler.spacing=dp_plain"],
     ]  # fmt: skip
     assert len({cell(*overrides).key for overrides in changes}) == len(changes)
 
 
 def test_knobs_of_norms_that_a_cell_has_no_use_for_change_no_key():
-    analytic, norms = "sampler=analytic_ddpm", "accelerator.analytic"
+    analytic, norms = "sampler=analytic_ddpm", "score_norms"
     assert cell(analytic).key == cell(analytic, f"{norms}.cached=joint", f"{norms}.levels=9").key
     dp = "sampler.spacing=dp"  # of variance small: placed by the terms of the bound, which have no estimator
     assert cell(dp).key == cell(dp, f"{norms}.estimator=mse").key
@@ -165,10 +165,10 @@ def test_more_images_of_the_same_cell_share_their_blocks():
         (["metrics.kind=vgg"], "metrics kind 'vgg' is not one of: classifier, clean_fid, clip, nll"),
         (["model.parameterisation=score"], "parameterisation 'score' is not one of: edm, eps, v, x0"),
         (["model.schedule.name=sigmoid"], "schedule 'sigmoid' is not one of: cosine, linear"),
-        (["accelerator.analytic.estimator=npr"], "estimator 'npr' is not one of: eps_ms, mse"),
-        (["accelerator.analytic.cached=on"], "cached.* is not one of: base, joint|cached is True; str is needed"),
-        (["accelerator.analytic.levels=1"], "analytic.levels is 1; a curve needs at least 2"),
-        (["accelerator.analytic.file=x", "accelerator.analytic.estimator=mse"], "an ms_eps file holds eps_ms"),
+        (["score_norms.estimator=npr"], "estimator 'npr' is not one of: eps_ms, mse"),
+        (["score_norms.cached=on"], "cached.* is not one of: base, joint|cached is True; str is needed"),
+        (["score_norms.levels=1"], "analytic.levels is 1; a curve needs at least 2"),
+        (["score_norms.file=x", "score_norms.estimator=mse"], "an ms_eps file holds eps_ms"),
         (["sampler=ddim", "sampler.spacing=dp"], "at eta=0 every bound is infinite .no forward variance."),
         (["sampler.spacing=dp_plain"], "'dp_plain' is of the analytic variance; for variance 'small' use spacing=dp"),
         (["sampler.spacing=dp", "sampler.steps=1001"], "steps is 1001; spacing 'dp' takes 1 .. 1000"),

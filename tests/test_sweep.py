@@ -20,7 +20,7 @@ TINY = [
     "device=cpu",
     "device.batch=10",
     "device.precision=float32",
-    "accelerator.analytic.images=8",
+    "score_norms.images=8",
     "tracker=none",
 ]
 

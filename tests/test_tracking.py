@@ -34,7 +34,7 @@ ROW = {
     "fid[mnist-classifier,n=1000]": 9.5,
     "images_per_s": 50.0,
 }
-TINY = ["budget.n=10", "device=cpu", "device.batch=10", "device.precision=float32", "accelerator.analytic.images=8"]
+TINY = ["budget.n=10", "device=cpu", "device.batch=10", "device.precision=float32", "score_norms.images=8"]
 DRAW = np.random.default_rng(0)
 
 

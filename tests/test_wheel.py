@@ -28,7 +28,7 @@ def test_the_wheel_measures_a_tiny_cell_outside_the_repository(tmp_path):
 
     (tmp_path / "empty").mkdir()
     call(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, source)
-    (wheel,) = tmp_path.glob("fastdiff-*.whl")
+    (wheel,) = tmp_path.glob("fastdiff_bench-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert {"fastdiff_conf/config.yaml", "fastdiff_conf/grid/default.yaml", "fastdiff_benchmarks/run.py"} <= set(names)
     assert {

@@ -1,17 +1,23 @@
 """DeepCache (Ma, Fang & Wang 2024, arXiv 2312.00858): which network calls run every rung."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
+
+from .base import RUN, Accelerator, Sources, Trajectory, register
 
 SCHEDULES = ("centred", "list", "quadratic", "uniform")
 POWER = {"centred": 1.4, "quadratic": 1.5}  # what the official code takes when it is not told
 
 
+@register
 @dataclass(frozen=True)
-class DeepCache:
+class DeepCache(Accelerator):
     """`branch` is the paper's m, counted from 1: on shallow calls only rungs 0 .. branch - 1 run, on the state that
-    entered up(branch - 1) at the last full call (eq. 4). Identity: interval 1.
+    entered up(branch - 1) at the last full call (eq. 4). branch 0 keeps the network's output: the network is not called
+    at all on the other calls. Identity: interval 1.
 
     schedule, where the full calls lie; there are ceil(asked / interval) of them, except for `list`:
     `uniform`: every interval-th call (eq. 6). `centred`: dense around call `center` (eq. 7, as the official code
@@ -20,8 +26,10 @@ class DeepCache:
     protect_first, protect_last: so many calls at either end of the trajectory are full whatever the schedule says.
     """
 
+    name: ClassVar[str] = "deepcache"
+
     interval: int = 1
-    branch: int = 1
+    branch: int = 1  # type: ignore[misc]  # the base has it as a class variable: members without a cache have none
     schedule: str = "uniform"
     center: int = 15
     power: float | None = None
@@ -32,8 +40,10 @@ class DeepCache:
     def __post_init__(self):
         if self.interval < 1:
             raise ValueError(f"interval is {self.interval}; it must be at least 1 (1 caches nothing)")
-        if self.branch < 1:
-            raise ValueError(f"branch is {self.branch}; it is counted from 1 (the outermost skip)")
+        if self.branch < 0:
+            raise ValueError(
+                f"branch is {self.branch}; 0 keeps the output, 1 .. K the state at that skip (1 = outermost)"
+            )
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule '{self.schedule}' is not one of: {', '.join(SCHEDULES)}")
         if self.power is not None and not 1 < self.power < 100:
@@ -48,22 +58,49 @@ class DeepCache:
         if min(self.protect_first, self.protect_last) < 0:
             raise ValueError("protect_first and protect_last count calls; they cannot be negative")
 
-    def __str__(self) -> str:
-        if self.off or self.schedule == "uniform":
-            return f"interval {self.interval}"
-        calls = f"full calls {', '.join(map(str, self.full))}" if self.full else f"interval {self.interval}"
-        return f"{calls} ({self.schedule})"
+    def describe(self) -> str:
+        calls, notes = f"interval {self.interval}", []
+        if self.schedule == "list":
+            named = f"full calls {','.join(map(str, self.full))}"
+            calls = named if len(self.full) <= 6 else f"{len(self.full)} listed full calls"
+        elif self.schedule == "centred":
+            notes.append(f"centred on call {self.center}")
+        elif self.schedule == "quadratic":
+            notes.append("quadratic")
+        if self.schedule in POWER and self._power != POWER[self.schedule]:
+            notes.append(f"power {self._power:g}")
+        ends = {"first": self.protect_first, "last": self.protect_last}
+        if kept := [f"{end} {count}" for end, count in ends.items() if count]:
+            notes.append(f"{' and '.join(kept)} full")
+        return f"{calls} at branch {self.branch}" + (f" ({', '.join(notes)})" if notes else "")
+
+    def shown(self) -> dict[str, Any]:
+        values = super().shown() | {"full": ",".join(map(str, self.full))}
+        values["power"] = self._power if self.schedule in POWER else None
+        unread = self._unread() | (set() if self.schedule == "list" else {"full"})
+        return {knob: None if knob in unread else value for knob, value in values.items()}
 
     @property
     def off(self) -> bool:
         return self.interval == 1 and self.schedule != "list"
 
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What differs from the default among the knobs that this schedule reads."""
-        unread = {"uniform": {"center", "power"}, "quadratic": {"center"}, "list": {"center", "power", "interval"}}
-        kept = [f for f in fields(self) if f.name not in unread.get(self.schedule, set())]
+        kept = [f for f in fields(self) if f.name not in self._unread()]
         values = {f.name: getattr(self, f.name) for f in kept if getattr(self, f.name) != f.default}
         return values | ({"power": self._power} if self.schedule in POWER else {})
+
+    def _unread(self) -> set[str]:
+        unread = {"uniform": {"center", "power"}, "quadratic": {"center"}, "list": {"center", "power", "interval"}}
+        return unread.get(self.schedule, set())
+
+    def sources(self, trajectory: Trajectory) -> Sequence[Sources]:
+        found: list[Sources] = []
+        last = 0
+        for call, full in enumerate(self.full_calls(len(trajectory.sigmas), trajectory.asked)):
+            last = call if full else last
+            found.append(RUN if full else ((last, 1.0),))
+        return found
 
     @property
     def _power(self) -> float:

@@ -1,6 +1,14 @@
-"""Skip-Tuning (Ma et al. 2024, arXiv 2402.15170): scale every skip where its decoder concat eats it."""
+"""Skip-Tuning (Ma et al. 2024, arXiv 2402.15170): scale every skip where the decoder joins it."""
 
-from dataclasses import dataclass, fields
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .base import Accelerator, Trajectory, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHOICES = {
     "index": ("from_one", "from_zero", "linspace"),
@@ -9,19 +17,23 @@ CHOICES = {
 }
 
 
+@register
 @dataclass(frozen=True)
-class SkipTuning:
+class SkipTuning(Accelerator):
     """Factor rho_bottom at the innermost skip, rho_top at rung 0 (`conv_in`), linear between (Def. 3.1).
-    Identity: both 1.
+    Identity: both are 1.
 
     index: how the paper's rho_i = rho_bottom + (rho_top - rho_bottom) i / k counts the K skips from the innermost:
     `linspace` (i = 0 .. K - 1, k = K - 1: hits both ends), `from_zero` (i = 0 .. K - 1, k = K: never reaches rho_top),
     `from_one` (i = 1 .. K, k = K: never reaches rho_bottom).
     over_level (sec. 5.2, with the noise level for its time): `constant`; `increasing` (rho at level 0, 1 at level 1);
     `decreasing` (1 at level 0, rho at level 1); `window` (rho for levels in [low, high), 1 elsewhere; high = 1 is in).
-    apply, under DeepCache: `all` calls; `full` calls alone; or `deep`: skips of rungs >= branch alone, those which only
-    full calls run. Without DeepCache the three are one.
+    apply, under a cache: to `all` calls; to `full` calls only; or to `deep` skips only, at rungs >= branch, which only
+    full calls run. Without a cache the three are the same.
     """
+
+    name: ClassVar[str] = "skip_tuning"
+    knobs: ClassVar[int] = 1
 
     rho_bottom: float = 1.0
     rho_top: float = 1.0
@@ -52,11 +64,37 @@ class SkipTuning:
         kept = [f for f in fields(self) if f.name not in unread and not self.off]
         return {f.name: getattr(self, f.name) for f in kept if getattr(self, f.name) != f.default}
 
+    def describe(self) -> str:
+        notes = [self.index] if self.index != "linspace" and self.rho_bottom != self.rho_top else []
+        if self.over_level == "window":
+            notes.append("window {:g}-{:g}".format(*self.window))
+        elif self.over_level != "constant":
+            notes.append(self.over_level)
+        notes += [f"apply {self.apply}"] if self.apply != "all" else []
+        return f"rho {self.rho_bottom:g} to {self.rho_top:g}" + (f" ({', '.join(notes)})" if notes else "")
+
+    def shown(self) -> dict[str, Any]:
+        window = "{:g}-{:g}".format(*self.window) if self.over_level == "window" else None
+        return super().shown() | {"window": window}
+
+    def uncached(self) -> SkipTuning:
+        return replace(self, apply="all")
+
+    def factors(self, trajectory: Trajectory, call: int) -> list[tuple[float]] | None:
+        """A row for skip i = 0 .. rungs - 1 (rung 0 first); None where every factor is 1."""
+        full = trajectory.ran[call] if trajectory.ran else True
+        scales = self.scales(trajectory.rungs, trajectory.levels[call], full, trajectory.branch)
+        return None if all(scale == 1 for scale in scales) else [(scale,) for scale in scales]
+
+    @staticmethod
+    def join(h: Tensor, skip: Tensor, factor: Tensor) -> tuple[Tensor, Tensor]:
+        return h, skip * factor[0]
+
     def scales(self, rungs: int, level: float = 0.0, full: bool = True, branch: int | None = None) -> list[float]:
         """Factor of skip i for i = 0 .. rungs - 1 (rung 0 first) on one call of a trajectory.
 
         level: of the call's noise (0 = least, 1 = most, linear in log sigma). full: whether the call runs every rung.
-        branch: DeepCache's, None without it. A rung keeps its factor on shallow calls, whatever part of the K runs.
+        branch: where a cache keeps its tensor; None without a cache. A rung keeps its factor on shallow calls.
         """
         applied = branch is None or self.apply != "full" or full
         first = branch if branch is not None and self.apply == "deep" else 0

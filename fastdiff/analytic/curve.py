@@ -4,17 +4,19 @@ import math
 
 import numpy as np
 
+from ..diffusion.noise_levels import NoiseLevels
 
-def grid(denoiser, count: int) -> tuple[np.ndarray, np.ndarray]:
+
+def grid(noise_levels: NoiseLevels, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise levels a trajectory may take, and those among them whose norms are estimated; both ascending.
 
     With training levels: all N of them, and those nearest to `count` points even in log sigma, with the first two and
     the last (N for count >= N). Without: `count` points even in log sigma over the network's span, all estimated.
     """
-    if denoiser.levels is None:
-        points = np.geomspace(*denoiser.span, count)
+    if noise_levels.levels is None:
+        points = np.geomspace(*noise_levels.span, count)
         return points, points
-    levels = np.asarray(denoiser.levels)
+    levels = np.asarray(noise_levels.levels)
     if count >= len(levels):
         return levels, levels
     points = np.linspace(math.log(levels[0]), math.log(levels[-1]), count)

@@ -1,17 +1,24 @@
 """Monte Carlo over training images: both estimators from the same network calls."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..accelerators import DeepCache
+from ..accelerators import RUN, Accelerator, Sources, Trajectory
+from ..data import Images
 from .score_norms import Joint, Norm
 from .settings import ScoreNorms
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def as_inputs(denoiser, images, part: np.ndarray) -> tuple:
+
+def as_inputs(denoiser: Any, images: Images, part: np.ndarray) -> tuple:
     """Images `part` as the network sees them: x0 float32 (B C H W) in the data's range, and labels (B) or None."""
     import torch
 
@@ -24,12 +31,12 @@ def as_inputs(denoiser, images, part: np.ndarray) -> tuple:
     return x0, None if labels is None else torch.from_numpy(labels).to(denoiser.device)
 
 
-def drawn(denoiser, images, knobs: ScoreNorms, batch: int) -> list[tuple]:
+def drawn(denoiser: Any, images: Images, knobs: ScoreNorms, batch: int) -> list[tuple]:
     """(x0, noise, labels) of batches of the images that the knobs choose; noise: number -> (B C H W)."""
     from ..diffusion.noise import SCORE_NORMS, noise_of
 
     if knobs.images > len(images):
-        raise ValueError(f"analytic.images is {knobs.images}, but the data has {len(images)} training images")
+        raise ValueError(f"score_norms.images is {knobs.images}, but the data has {len(images)} training images")
     chosen = np.sort(np.random.default_rng(knobs.seed).choice(len(images), knobs.images, replace=False))
     found = []
     for part in np.split(chosen, range(batch, len(chosen), batch)):
@@ -38,7 +45,7 @@ def drawn(denoiser, images, knobs: ScoreNorms, batch: int) -> list[tuple]:
     return found
 
 
-def moments(denoise: Callable, x0, z, sigma: float, value_range: tuple[float, float]):
+def moments(denoise: Callable, x0: Tensor, z: Tensor, sigma: float, value_range: tuple[float, float]) -> Tensor:
     """The statistics of a `Norm` of each image, float64 (4 B), for what the network says at x = x0 + sigma z."""
     import torch
 
@@ -50,12 +57,12 @@ def moments(denoise: Callable, x0, z, sigma: float, value_range: tuple[float, fl
 
 
 def estimate(
-    denoiser, images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
+    denoiser: Any, images: Images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
 ) -> dict[float, Norm]:
     """Norms at each sigma (> 0) (Bao et al. 2022, eq. 8): one noise per image, means and standard errors.
 
     images: training `Images` (pixels uint8 (N C H W), labels). Every level sees the same images and the same noise z,
-    which makes the curve smooth; every call is full, whatever the denoiser's cache. Float64 sums.
+    which makes the curve smooth. Every call is full, even if the denoiser has a cache. Float64 sums.
     """
     import torch
 
@@ -63,13 +70,31 @@ def estimate(
     with torch.inference_mode():
         batches = [(x0, noise(0), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for sigma in progress(sorted(set(sigmas))):
-            found = [moments(denoiser.start(1, cond), x0, z, sigma, denoiser.value_range) for x0, z, cond in batches]
+            found = [
+                moments(denoiser.start([sigma], cond), x0, z, sigma, denoiser.value_range) for x0, z, cond in batches
+            ]
             norms[sigma] = Norm(*means(found, sigma))
     return norms
 
 
+@dataclass(frozen=True)
+class _Pair(Accelerator):
+    """The cache of two calls: the second reads what the first keeps."""
+
+    name = "pair"
+
+    branch: Any = 1
+
+    @property
+    def off(self) -> bool:
+        return False
+
+    def sources(self, trajectory: Trajectory) -> list[Sources]:
+        return [RUN, ((0, 1.0),)]
+
+
 def estimate_joint(
-    denoiser, images, calls: Iterable[Joint], knobs: ScoreNorms, batch: int, progress: Callable = iter
+    denoiser: Any, images: Images, calls: Iterable[Joint], knobs: ScoreNorms, batch: int, progress: Callable = iter
 ) -> dict[Joint, Norm]:
     """Norms of shallow calls: eps of the network is a function of x_t and of x_full, drawn from their joint law in q.
 
@@ -78,13 +103,14 @@ def estimate_joint(
     """
     import torch
 
-    denoiser, norms = replace(denoiser, deepcache=DeepCache(2, denoiser.deepcache.branch)), {}
+    members = [_Pair(member.branch) if member.caches else member for member in denoiser.accelerators]
+    denoiser, norms = denoiser.with_accelerators(members), {}
     with torch.inference_mode():
         batches = [(x0, noise(0), noise(1), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for call in progress(sorted(set(calls))):
             found = []
             for x0, z, fresh, cond in batches:
-                denoise = denoiser.start(2, cond)
+                denoise = denoiser.start([call.t_full, call.t], cond)
                 denoise(x0 + call.t_full * (call.r * z + math.sqrt(1 - call.r**2) * fresh), call.t_full)
                 found.append(moments(denoise, x0, z, call.t, denoiser.value_range))
             norms[call] = Norm(*means(found, call.t))

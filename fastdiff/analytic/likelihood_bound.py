@@ -16,15 +16,21 @@ q is Markov from the noisiest level down, so that q(x_s | x_t, x_full, x0) = q(x
 is, with x_t and x_full of one chain of q. Then noise is not one per term, but a chain itself (`chained`).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..data import Images
 from . import ScoreNorms, as_inputs, kept
 from .estimate import drawn, means
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TINY = 1e-12  # no bin has less mass than this
 PARTS = ("decoder", "steps", "prior")
@@ -39,14 +45,14 @@ class Terms(NamedTuple):
     decoder_se: float
 
 
-def check(cell) -> None:
+def check(cell: Any) -> None:
     """Raises ValueError, with the reason, for a cell that has no such bound."""
     sampler, held_out = cell.sampler, cell.data.held_out
     if not hasattr(sampler, "coefficients"):
         raise ValueError("metrics=nll bounds a chain of Gaussian steps: use sampler=ddpm, ddpm_large or analytic_ddpm")
     if sampler.eta == 0:
         raise ValueError("metrics=nll is infinite at eta=0: the forward process has no variance; use sampler=ddpm")
-    if not cell.model.preconditioning.vp:
+    if not cell.model.noise_levels.vp:
         raise ValueError(
             f"metrics=nll is of VP networks, whose chain starts from a known prior; '{cell.model.name}' is none"
         )
@@ -60,7 +66,9 @@ def check(cell) -> None:
         )
 
 
-def terms(denoiser, sampler, x0, noise: Callable, cond=None, cov_x0: list[float] | None = None):
+def terms(
+    denoiser: Any, sampler: Any, x0: Tensor, noise: Callable, cond: Any = None, cov_x0: list[float] | None = None
+) -> Tensor:
     """Terms of the bound in nats, float64 (K + 1, B): the decoder, the steps by ascending noise level, the prior.
 
     x0 float32 (B C H W) in the data's range; noise: number of the call, from the noisiest -> eps (B C H W), independent
@@ -68,12 +76,12 @@ def terms(denoiser, sampler, x0, noise: Callable, cond=None, cov_x0: list[float]
     """
     import torch
 
-    sigmas, high = sampler.sigmas(denoiser), denoiser.value_range[1]
-    if not denoiser.vp or not math.isfinite(high):
+    sigmas, high = sampler.sigmas(denoiser.noise_levels), denoiser.value_range[1]
+    if not denoiser.noise_levels.vp or not math.isfinite(high):
         raise ValueError("the bound is of VP networks on pixels: this one has no known prior, or no bins")
     rows = replace(sampler, sigma2_clip=0.0).coefficients(sigmas, cov_x0, vp=True)
-    denoise, found = denoiser.start(len(rows), cond, sampler.asked), [prior(x0, sigmas[0])]
-    noise = noise if denoiser.deepcache.off else chained(noise, sigmas, sampler.eta)
+    denoise, found = denoiser.start(sigmas[:-1], cond, sampler.asked), [prior(x0, sigmas[0])]
+    noise = chained(noise, sigmas, sampler.eta) if denoiser.cached else noise
     for i, (keep, var) in enumerate(rows):
         t, s = sigmas[i], sigmas[i + 1]
         gap, decoder = at_level(denoise, denoiser, x0, noise(i), t, s == 0)
@@ -103,14 +111,16 @@ def chained(noise: Callable, sigmas: list[float], eta: float) -> Callable:
     return next_eps
 
 
-def at_level(denoise: Callable, denoiser, x0, z, t: float, decode: bool = True) -> tuple:
+def at_level(denoise: Callable, denoiser: Any, x0: Tensor, z: Tensor, t: float, decode: bool = True) -> tuple:
     """||x0 - x0_net||^2, and the decoder's nats (None unless wanted), of each image (B), at x = x0 + t z."""
     x0_net = denoise(x0 + t * z, t).clamp(*denoiser.value_range)
     gap = (x0 - x0_net).double().square().flatten(1).sum(1)
-    return gap, discretised(x0, x0_net, decoder_var(denoiser.levels, t), denoiser.value_range) if decode else None
+    return gap, discretised(
+        x0, x0_net, decoder_var(denoiser.noise_levels.levels, t), denoiser.value_range
+    ) if decode else None
 
 
-def prior(x0, t: float):
+def prior(x0: Tensor, t: float) -> Tensor:
     """KL(N(x0, t^2), N(0, 1 + t^2)) of each image (B): what x at the first level still tells of x0."""
     bbar = t**2 / (1 + t**2)
     return ((bbar - 1 - math.log(bbar)) + x0.double().square() / (1 + t**2)).flatten(1).sum(1) / 2
@@ -124,7 +134,7 @@ def decoder_var(levels: np.ndarray, t: float) -> float:
     return s**2 * (1 - s**2 / t**2) / (1 + s**2)
 
 
-def discretised(x0, mean, v: float, value_range: tuple[float, float]):
+def discretised(x0: Tensor, mean: Tensor, v: float, value_range: tuple[float, float]) -> Tensor:
     """-log of the mass of N(mean, v) in the bins of x0, nats of each image (B), float64 sums.
 
     Bins are a grey level wide, half of one, h = 1 / 255 for [-1, 1], to either side; the outermost are open. The normal
@@ -144,7 +154,16 @@ def discretised(x0, mean, v: float, value_range: tuple[float, float]):
     return -mass.clamp(min=TINY).log().double().flatten(1).sum(1)
 
 
-def bits(denoiser, sampler, images, n: int, seed: int, cov_x0, batch: int, progress: Callable[[int], object] = id):
+def bits(
+    denoiser: Any,
+    sampler: Any,
+    images: Images,
+    n: int,
+    seed: int,
+    cov_x0: list[float] | None,
+    batch: int,
+    progress: Callable[[int], object] = id,
+) -> np.ndarray:
     """Bits per dimension of the first n images: float64 (3 n), the shares of PARTS."""
     import torch
 
@@ -162,20 +181,20 @@ def bits(denoiser, sampler, images, n: int, seed: int, cov_x0, batch: int, progr
 
 
 def estimate_terms(
-    denoiser, images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
+    denoiser: Any, images: Images, sigmas: Iterable[float], knobs: ScoreNorms, batch: int, progress: Callable = iter
 ) -> dict[float, Terms]:
     """recon and decoder per dimension at each sigma, over the training images and noise of `gamma.estimate`."""
     import torch
 
     denoiser, found = denoiser.uncached(), {}
-    if not denoiser.vp:
+    if not denoiser.noise_levels.vp:
         raise ValueError(
             "the bound of variance small or large is of VP networks: use variance=analytic, or spacing=karras"
         )
     with torch.inference_mode():
         batches = [(x0, noise(0), cond) for x0, noise, cond in drawn(denoiser, images, knobs, batch)]
         for sigma in progress(sorted(set(sigmas))):
-            each = [at_level(denoiser.start(1, cond), denoiser, x0, z, sigma) for x0, z, cond in batches]
+            each = [at_level(denoiser.start([sigma], cond), denoiser, x0, z, sigma) for x0, z, cond in batches]
             size = batches[0][0][0].numel()
             found[sigma] = Terms(*means([torch.stack(pair) / size for pair in each], sigma))
     return found

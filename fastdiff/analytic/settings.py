@@ -1,4 +1,4 @@
-"""The knobs of score norms: accelerator.analytic."""
+"""The knobs of score norms: the node score_norms in conf."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ class ScoreNorms:
     """Where score norms come from: `images` training images and noise of `seed`, or an official ms_eps `file`.
 
     estimator: `eps_ms` (Bao et al. 2022, eq. 9) or `mse`, whose variance is KL-optimal for the mean that the sampler
-    takes from this network. cached, under DeepCache: `base`, norms of the uncached network for every call, or `joint`,
+    takes from this network. cached, under a cache: `base`, norms of the uncached network for every call, or `joint`,
     those of the cached network for its shallow calls. levels, of spacing `dp`: how many noise levels the curve is
     estimated at.
     """
@@ -27,12 +27,12 @@ class ScoreNorms:
 
     def __post_init__(self):
         if self.images < 2:
-            raise ValueError(f"analytic.images is {self.images}; at least 2 are needed for a standard error")
+            raise ValueError(f"score_norms.images is {self.images}; at least 2 are needed for a standard error")
         for knob, choices in (("estimator", ESTIMATORS), ("cached", CACHED)):
             if getattr(self, knob) not in choices:
                 raise ValueError(f"{knob} '{getattr(self, knob)}' is not one of: {', '.join(choices)}")
         if self.levels < 2:
-            raise ValueError(f"analytic.levels is {self.levels}; a curve needs at least 2 (all: the network's N)")
+            raise ValueError(f"score_norms.levels is {self.levels}; a curve needs at least 2 (all: the network's N)")
         if self.file is not None and (self.estimator, self.cached) != ("eps_ms", "base"):
             raise ValueError("an ms_eps file holds eps_ms of uncached calls: it needs estimator=eps_ms and cached=base")
 

@@ -6,8 +6,11 @@ so that a knob added later changes no old key. `NUMERICS` is raised whenever a c
 
 import hashlib
 import json
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from ..accelerators import Accelerator, cache_of
 
 NUMERICS = 1
 BLOCK = 250  # consecutive seeds that are generated and kept together
@@ -90,21 +93,31 @@ class Device:
 
 @dataclass(frozen=True)
 class Cell:
-    """Everything one measurement depends on. `sampler` and `skip_tuning`, `deepcache`, `score_norms` are the frozen
-    dataclasses of the rooms above; `model`, `data`, `metrics` are resolved cards."""
+    """Everything one measurement depends on.
+
+    `model`, `data`, `metrics` are resolved cards. accelerators: in the order of their joins; members that are off are
+    dropped, and where none keeps a tensor each is reduced to what it does without a cache. Two cells with the same
+    images are then one cell. sampler_name: the sampler as conf and tables call it; in no key.
+    """
 
     model: Any
     data: Any
     sampler: Any
-    skip_tuning: Any
-    deepcache: Any
+    accelerators: tuple[Accelerator, ...]
     score_norms: Any
     metrics: Any
     budget: Budget
     device: Device
     guidance: float = 1.0
+    sampler_name: str = field(default="", compare=False)
 
     def __post_init__(self):
+        members = [member for member in self.accelerators if not member.off]
+        if cache_of(members) is None:
+            members = [member.uncached() for member in members]
+        others = sorted((member for member in members if not member.joins), key=lambda member: member.name)
+        ordered = [member for member in members if member.joins] + others
+        object.__setattr__(self, "accelerators", tuple(ordered))
         if self.budget.part != "all" and (self.metrics.bound or self.metrics.prompted):
             raise ValueError(
                 f"budget.part={self.budget.part} halves the images that generated ones are compared with, and"
@@ -114,41 +127,55 @@ class Cell:
             raise ValueError("metrics.reference has no halves to tune and to confirm with; leave it or budget.part out")
 
     @property
-    def plain(self) -> bool:
-        """Whether no method is at work: what others are compared with."""
-        forward = getattr(self.sampler, "variance", "small") == "small"
-        return forward and self.skip_tuning.off and self.deepcache.off
+    def baseline(self) -> bool:
+        """Whether every accelerator is off and the variance is not analytic: what other cells are compared with."""
+        return not self.accelerators and not self.sampler.analytic
+
+    @property
+    def cache(self) -> Accelerator | None:
+        """The accelerator that keeps tensors between calls."""
+        return cache_of(self.accelerators)
 
     @property
     def analytic(self) -> bool:
-        """Whether the sampler needs score norms."""
-        return getattr(self.sampler, "variance", None) == "analytic"
+        """Whether the sampler's variance needs score norms."""
+        return self.sampler.analytic
 
     @property
     def optimal(self) -> bool:
         """Whether the sampler places its steps by what is known of the network."""
-        return getattr(self.sampler, "optimal", False)
+        return self.sampler.optimal
 
     @property
     def joint(self) -> bool:
         """Whether shallow calls have score norms of their own."""
-        return self.analytic and not self.deepcache.off and self.score_norms.cached == "joint"
+        return self.analytic and self.cache is not None and self.score_norms.cached == "joint"
+
+    def describe(self) -> str:
+        """The cell in words: `ddpm, 25 steps, interval 3 at branch 2, rho 0.8 to 1`."""
+        notes = []
+        if self.analytic:
+            notes += [knob for knob in (self.score_norms.estimator,) if knob != "eps_ms"]
+            notes += ["joint"] if self.joint else []
+        notes += [self.sampler.spacing] if self.optimal else []
+        name = self.sampler_name or self.sampler.solver
+        words = [name + (f" ({', '.join(notes)})" if notes else ""), f"{self.sampler.steps} steps"]
+        words += [member.describe() for member in sorted(self.accelerators, key=lambda member: member.name)]
+        return ", ".join(words + ([f"guidance {self.guidance:g}"] if self.guidance != 1 else []))
 
     def network(self) -> dict:
         """The network as it is used for one call: what score norms depend on, beside the images they are taken of."""
         used = {"model": self.model.identity(), "guidance": self.guidance, "precision": self.device.precision}
-        tuned = replace(self.skip_tuning, apply="all")  # says how the plan goes with a cache: nothing of one call
-        return used | {"skip_tuning": canonical(tuned), "numerics": NUMERICS}
+        alone = [member.uncached() for member in self.accelerators if not member.caches]
+        return used | {"accelerators": _identities(alone), "numerics": NUMERICS}
 
     def generation(self) -> dict:
         """What the images depend on."""
         normed, norms = self.analytic or self.optimal, {}
         if normed:
-            norms = {"score_norms": self.score_norms.used(self.analytic, not self.deepcache.off, self.optimal)}
+            norms = {"score_norms": self.score_norms.used(self.analytic, self.cache is not None, self.optimal)}
         data = {"data": self.data.identity()} if normed or self.model.classes else {}
-        plans = {"sampler": canonical(self.sampler), "deepcache": canonical(self.deepcache)}
-        if not self.deepcache.off:
-            plans["skip_tuning"] = canonical(self.skip_tuning)
+        plans = {"sampler": canonical(self.sampler), "accelerators": _identities(self.accelerators)}
         plans |= {knob: value for knob, value in canonical(self.device).items() if knob in ("compile", "memory_format")}
         return self.network() | plans | norms | data | {"seed": self.budget.seed} | self.budget.parted()
 
@@ -171,7 +198,12 @@ class Cell:
         return key(self.quality())
 
 
-def canonical(settings) -> dict:
+def _identities(accelerators: Iterable[Accelerator]) -> list[list]:
+    """Name and identity of each, in the order of their joins."""
+    return [[member.name, member.identity()] for member in accelerators]
+
+
+def canonical(settings: Any) -> dict:
     """A frozen dataclass -> its fields that differ from their default; {} when its method is `off`."""
     if getattr(settings, "off", False):
         return {}

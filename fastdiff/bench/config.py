@@ -4,21 +4,22 @@ import os
 import platform
 import sys
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
-from ..accelerators import DeepCache, SkipTuning
+from ..accelerators import ACCELERATORS, Accelerator
 from ..analytic import ScoreNorms
 from ..analytic.likelihood_bound import check as check_bound
 from ..data import DataCard
 from ..knobs import build, coerced
 from ..metrics import MetricsCard
-from ..samplers import DDIM, SOLVERS
+from ..registry import load_plugins
+from ..samplers import SAMPLERS, Sampler
 from ..weights.model_card import ModelCard
 from .cell import Budget, Cell, Device
+from .cost import calls_of
 
 CARDS = {"data": DataCard, "metrics": MetricsCard, "model": ModelCard}
-GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
+GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler", "score_norms")
 
 
 def cell_of(conf: dict, resolve: bool = True) -> Cell:
@@ -33,10 +34,7 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
     for group in GROUPS:
         if group != "guidance" and not isinstance(conf[group], dict):
             raise ValueError(f"{group} is {conf[group]!r}; a member of its group in conf/{group} is needed")
-    plans = conf["accelerator"]
-    for name in plans:
-        if name not in ("analytic", "deepcache", "name", "skip_tuning"):
-            raise ValueError(f"accelerator has no plan '{name}'; it has: analytic, deepcache, skip_tuning")
+    load_plugins(conf.get("plugins", ()))
     model, data, metrics = (build(CARDS[group], conf[group], group) for group in ("model", "data", "metrics"))
     if metrics.prompted and model.text is None:
         raise ValueError(f"metrics=clip_score needs a model with prompts, and '{model.name}' has none:"
@@ -49,22 +47,20 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
     budget = build(Budget, _unnamed(conf["budget"]), "budget")
     if metrics.kind == "classifier" and budget.n < metrics.is_splits:
         raise ValueError(f"budget.n is {budget.n}; metrics.is_splits={metrics.is_splits} needs at least as many images")
-    sampler = build(SOLVERS.get(conf["sampler"].get("name"), DDIM), _unnamed(conf["sampler"]), "sampler")
-    calls = sampler.calls if getattr(sampler, "optimal", False) else sampler.sigmas
-    calls(model)  # refuses steps that the network's noise levels cannot give
+    sampler = sampler_of(conf["sampler"])
     cell = Cell(
         model=model,
         data=data,
         sampler=sampler,
-        skip_tuning=build(SkipTuning, plans["skip_tuning"], "accelerator.skip_tuning"),
-        deepcache=build(DeepCache, plans["deepcache"], "accelerator.deepcache"),
-        score_norms=build(ScoreNorms, plans["analytic"], "accelerator.analytic"),
+        accelerators=accelerators_of(conf["accelerator"]),
+        score_norms=build(ScoreNorms, conf["score_norms"], "score_norms"),
         metrics=metrics,
         budget=budget,
         device=resolved_device(conf["device"], exact=metrics.bound),
         guidance=coerced(conf["guidance"], float, "guidance"),
+        sampler_name=str(conf["sampler"]["name"]),
     )
-    cell.deepcache.full_calls(sampler.calls(model), sampler.asked)  # refuses a schedule that this trajectory has not
+    calls_of(cell)  # refuses steps and schedules that this network does not have
     if metrics.bound:
         check_bound(cell)
         if cell.device.compile != "none":
@@ -73,6 +69,18 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
         raise ValueError(f"model '{model.name}' works in latents, and there are no score norms or bounds of latents:"
                          " choose a sampler of variance small, and metrics of images")  # fmt: skip
     return cell
+
+
+def sampler_of(settings: dict) -> Sampler:
+    """The node `sampler` -> a sampler. `solver` names the class where `name` is a preset of the user's own."""
+    cls = SAMPLERS.get(str(settings.get("solver", settings.get("name"))))
+    return build(cls, {knob: value for knob, value in settings.items() if knob not in ("name", "solver")}, "sampler")
+
+
+def accelerators_of(settings: dict) -> tuple[Accelerator, ...]:
+    """The nodes of `accelerator` -> accelerators, in the order of the settings. Members may be off."""
+    nodes = {name: knobs for name, knobs in settings.items() if name != "name"}
+    return tuple(build(ACCELERATORS.get(name), knobs, f"accelerator.{name}") for name, knobs in nodes.items())
 
 
 def recorded(record: dict) -> Cell:
@@ -98,15 +106,11 @@ def recorded(record: dict) -> Cell:
 
 def card(group: str, name: str) -> DataCard | MetricsCard | ModelCard:
     """A card of conf/data, conf/metrics or conf/model by its file's name, resolved: card("model", "mnist")."""
-    import yaml
+    import fastdiff_conf
 
     if group not in CARDS:
         raise ValueError(f"cards '{group}' is not one of: {', '.join(sorted(CARDS))}")
-    folder = files("fastdiff_conf") / group
-    names = sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
-    if name not in names:
-        raise ValueError(f"{group} '{name}' is not one of: {', '.join(names)}")
-    return build(CARDS[group], yaml.safe_load((folder / f"{name}.yaml").read_text()), group).resolved()
+    return build(CARDS[group], fastdiff_conf.member(group, name), group).resolved()
 
 
 def _unnamed(group: dict) -> dict:

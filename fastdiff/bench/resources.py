@@ -1,30 +1,51 @@
-"""What a cell is measured with: network, labels, extractor, reference; made once a process, shared between cells."""
+"""What cells are measured with: network, labels, extractor, reference. One owner shares them between its cells."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypeVar
 
 from ..metrics import Extractor, build_extractor
 from .cell import Cell, key
 from .ledger import Ledger
 from .reference import Reference, reference_of
 
-_shared: dict[str, object] = {}  # what cells of one process share, keyed by content
+T = TypeVar("T")
+
+# How many of a kind are kept; the least recently used goes first. A network goes with everything made of it.
+LIMITS = {
+    "unet": 1, "runner": 16, "decoder": 1, "prompts": 1, "images": 2, "extractor": 2, "reference": 4, "cost": 256,
+    "trunk": 256, "peak": 256, "tracked": 1024,
+}  # fmt: skip
 
 
-def shared(kind: str, identity, make: Callable):
-    """make(), once a process for equal identities."""
-    name = f"{kind}:{key({'of': identity})}"
-    if name not in _shared:
-        _shared[name] = make()
-    return _shared[name]
+class Resources:
+    """A bounded cache with an owner: the entry point that measures several cells. It dies with its owner."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, OrderedDict[str, Any]] = {kind: OrderedDict() for kind in LIMITS}
+        self.threads: int | None = None  # torch's own number of threads, before a cell chose another
+
+    def get(self, kind: str, identity: Any, make: Callable[[], T]) -> T:
+        """What was made for an equal identity, or make()."""
+        kept, name = self._kept[kind], key({"of": identity})
+        if name in kept:
+            kept.move_to_end(name)
+            return kept[name]
+        while len(kept) >= LIMITS[kind]:
+            kept.popitem(last=False)
+            if kind == "unet":  # what holds the network, and would keep its memory
+                self._kept["runner"].clear()
+        kept[name] = make()
+        return kept[name]
 
 
-def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple[Extractor, Reference | None]:
+def scorer_of(cell: Cell, ledger: Ledger, images: Any, resources: Resources) -> tuple[Extractor, Reference | None]:
     """The extractor and the reference that generated images are scored by; both shared between cells."""
     scorer = [cell.metrics.extractor_identity(), cell.device.name]
-    extractor = shared("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
-    reference = shared(
+    extractor = resources.get("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
+    reference = resources.get(
         "reference",
         [*scorer, cell.data.identity(), cell.metrics.reference_sha256, cell.budget.part, str(ledger.root)],
         lambda: reference_of(cell, ledger, images, extractor),
@@ -32,32 +53,36 @@ def scorer_of(cell: Cell, ledger: Ledger, images) -> tuple[Extractor, Reference 
     return extractor, reference
 
 
-def load_denoiser(cell: Cell):
-    """The cell's network with its plans; the network itself is shared between cells."""
+def load_denoiser(cell: Cell, resources: Resources | None = None) -> Any:
+    """The cell's `Denoiser`. Cells of one owner share the network and its compiled functions."""
     import torch
 
+    from ..accelerators import branch_of, joins_of
     from ..sampling.denoiser import Denoiser, load_unet
     from ..unets import Runner
 
-    usual = shared("threads", None, torch.get_num_threads)
-    torch.set_num_threads(cell.device.threads or usual)
-    device, branch = cell.device, None if cell.deepcache.off else cell.deepcache.branch
+    resources = resources or Resources()
+    resources.threads = resources.threads or torch.get_num_threads()
+    torch.set_num_threads(cell.device.threads or resources.threads)
+    device = cell.device
     where = device.name, device.precision, device.memory_format
-    unet = shared("unet", [cell.model.identity(), *where], lambda: load_unet(cell.model, *where))
+    unet = resources.get("unet", [cell.model.identity(), *where], lambda: load_unet(cell.model, *where))
     tf32 = device.precision == "tf32" if device.name.startswith("cuda") else None
-    made = [cell.model.identity(), *where, tf32, device.compile, branch, device.batch, cell.guidance == 1]
-    runner = shared("runner", made, lambda: Runner(unet, branch, device.compile, tf32))
-    plans = cell.skip_tuning, cell.deepcache, cell.guidance
+    joins, branch = joins_of(cell.accelerators, unet.rungs), branch_of(cell.accelerators)
+    joined = [[member.name, list(member.joined(unet.rungs))] for member in cell.accelerators if member.joins]
+    made = [cell.model.identity(), *where, tf32, device.compile, joined, branch, device.batch]
+    runner = resources.get("runner", made, lambda: Runner(unet, joins, branch, device.compile, tf32))
+    shown = (cell.model, cell.accelerators, cell.guidance)
     if cell.model.decoder is None:
-        return Denoiser(unet, cell.model, *plans, cell.data.value_range, runner=runner)
+        return Denoiser(unet, *shown, cell.data.value_range, runner=runner)
     from ..sampling.latents import load_decoder
 
     made = [cell.model.identity()["decoder"], cell.device.name]
-    decode = shared("decoder", made, lambda: load_decoder(cell.model, cell.device.name))
-    return Denoiser(unet, cell.model, *plans, (-math.inf, math.inf), decode=decode, runner=runner)
+    decode = resources.get("decoder", made, lambda: load_decoder(cell.model, cell.device.name))
+    return Denoiser(unet, *shown, (-math.inf, math.inf), decode=decode, runner=runner)
 
 
-def labels_of(cell: Cell, images) -> Callable | None:
+def labels_of(cell: Cell, images: Any, resources: Resources) -> Callable | None:
     """indices -> labels of those images, for a network that knows labels: drawn uniformly where the data card says so,
     else label i of the data, whose classes have to be the network's. Of a network that is told texts: indices ->
     contexts of prompt i."""
@@ -67,7 +92,7 @@ def labels_of(cell: Cell, images) -> Callable | None:
 
         where = cell.device.name, DTYPES[cell.device.precision]
         made = [cell.model.identity()["text"], cell.device.name, cell.device.precision]
-        return shared("prompts", made, lambda: load_prompts(cell.model, *where))
+        return resources.get("prompts", made, lambda: load_prompts(cell.model, *where))
     if not cell.model.classes:
         return None
     if images.labels is not None and images.labels.max() >= cell.model.classes:

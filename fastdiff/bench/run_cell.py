@@ -8,7 +8,8 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from ..data import load
 from .blocks import blocks, sampling
 from .cell import Cell, key
 from .config import device_name
+from .cost import calls_of, cost_of, most_kept
 from .kept_images import UINT8, Kept
 from .ledger import Ledger, provenance
-from .resources import labels_of, load_denoiser, scorer_of, shared
-from .score_norms import norms_note, placed, score_covariances
+from .resources import Resources, labels_of, load_denoiser, scorer_of
+from .score_norms import Estimator, norms_note, placed, score_covariances
 from .scoring import SCORED, score, score_bound
 
 
@@ -58,11 +60,13 @@ def run_cell(
     force: bool = False,
     progress: Callable[[int], object] = id,
     save_images: int = 0,
+    resources: Resources | None = None,
 ) -> Outcome:
     """Measure a cell, or find it in the ledger. A cell that fails leaves a record of kind `failed`; nothing is raised.
 
     settings: the conf it came from, kept beside the record. progress(images done) is called after every batch.
-    save_images: so many of the first images are kept (`fastdiff.bench.kept_images`).
+    save_images: so many of the first images are kept (`fastdiff.bench.kept_images`). resources: what cells of one owner
+    share; None: this cell shares nothing.
     """
     kept = Kept(cell, ledger, save_images)
     if force:
@@ -70,7 +74,7 @@ def run_cell(
     if finished(cell, ledger) and kept.complete:
         return Outcome(cell.key, "quality", True, ledger.read("quality", cell.key))
     try:
-        record = _measure(cell, ledger, settings, progress, kept)
+        record = _measure(cell, ledger, settings, progress, kept, resources or Resources())
     except Exception as error:  # a sweep goes on whatever one of its cells does
         reason = " ".join(str(error).split()) or type(error).__name__
         old = ledger.read("quality", cell.key)
@@ -86,7 +90,7 @@ def run_cell(
     return Outcome(cell.key, "quality", False, record)
 
 
-def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept) -> dict:
+def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept, resources: Resources) -> dict:
     spent: dict[str, float] = {}
 
     @contextmanager
@@ -96,12 +100,13 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         spent[name] = time.perf_counter() - begun
 
     with phase("load"):
-        images, held_out = shared("images", cell.data.identity(), lambda: load(cell.data))
-        denoiser, labels = load_denoiser(cell), labels_of(cell, images)
-        extractor, reference = (None, None) if cell.metrics.bound else scorer_of(cell, ledger, images)
+        images, held_out = resources.get("images", cell.data.identity(), lambda: load(cell.data))
+        denoiser, labels = load_denoiser(cell, resources), labels_of(cell, images, resources)
+        extractor, reference = (None, None) if cell.metrics.bound else scorer_of(cell, ledger, images, resources)
     with phase("score_norms"):
-        denoiser = placed(cell, ledger, denoiser, images)
-        cov_x0 = score_covariances(cell, ledger, denoiser.eager(), images)
+        estimator = Estimator(denoiser.eager(), images)
+        denoiser = replace(denoiser, noise_levels=placed(cell, ledger, denoiser.noise_levels, estimator))
+        cov_x0 = score_covariances(cell, ledger, denoiser.noise_levels, estimator)
     if cell.metrics.bound:
         with phase("score"):
             values, influence = score_bound(cell, denoiser, held_out, cov_x0, progress)
@@ -119,7 +124,7 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
     if not cell.metrics.bound:
         if found.made or not ledger.path("speed", speed_key(cell)).exists():
-            speed = measure_speed(cell, sample, found.seconds) | memory(cell, denoiser, labels)
+            speed = measure_speed(cell, sample, found.seconds) | memory(cell, denoiser, labels, resources)
             ledger.write("speed", speed["key"], speed | machine)
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
@@ -129,31 +134,18 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
             known = old | {"scored": SCORED, "values": values, "rescored": machine["made"]}
             return ledger.write("quality", cell.key, known)
     record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
-    record |= {"scored": SCORED, "values": values, "cost": costs(cell, denoiser), "seconds": spent}
+    record |= {
+        "scored": SCORED,
+        "values": values,
+        "cost": cost_of(cell, resources, denoiser.noise_levels, denoiser.unet.rungs),
+        "seconds": spent,
+    }
     record |= {"score_norms": norms_note(cell)}
     if denoiser.runner.static:
         record |= {"compiled": {"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}}
     record |= {"speed_key": speed_key(cell), **machine}
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
-
-
-def costs(cell: Cell, denoiser) -> dict:
-    """nfe, full calls and MACs per image over the whole trajectory; guidance runs every call on two inputs."""
-    from ..profiling import call_cost, trajectory_cost
-
-    calls = cell.sampler.calls(denoiser)
-    full_calls = cell.deepcache.full_calls(calls, cell.sampler.asked)
-
-    def cost(branch):
-        arguments = (cell.model.family, cell.model.arch, tuple(cell.model.shape), branch, cell.model.classes > 0)
-        return shared("cost", list(arguments), lambda: call_cost(*arguments))
-
-    full, shallow = cost(None), cost(None if cell.deepcache.off else cell.deepcache.branch)
-    copies = 1 if cell.guidance == 1 else 2
-    total = trajectory_cost(full, shallow, full_calls) * copies
-    per_call = {"full_call_macs": full.macs, "shallow_call_macs": shallow.macs}
-    return {"nfe": calls * copies, "full_calls": sum(full_calls) * copies, **total._asdict(), **per_call}
 
 
 def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
@@ -167,24 +159,26 @@ def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
     return {"kind": "speed", "key": key(identity), "identity": identity, "protocol": "quick", **measured}
 
 
-def memory(cell: Cell, denoiser, labels: Callable | None) -> dict:
-    """peak_mb: of a batch's full call and, under a cache, a shallow one after it (`profiling.peak_mb`; None where it
-    cannot be had). trunk_mb: what a trajectory of a batch keeps between its calls; 0 without a cache."""
+def memory(cell: Cell, denoiser: Any, labels: Callable | None, resources: Resources) -> dict:
+    """peak_mb: of a batch's calls, one of each kind (`profiling.peak_mb`; None where it cannot be measured). trunk_mb:
+    what a trajectory of a batch keeps between its calls; 0 without a cache."""
     from ..profiling import peak_mb, trunk_bytes
     from ..sampling.denoiser import DTYPES
     from ..sampling.generate import condition
 
-    batch, kept = cell.device.batch, 0
-    if not cell.deepcache.off:
-        itemsize = DTYPES[cell.device.precision].itemsize * (1 if cell.guidance == 1 else 2)
-        card = cell.model
-        of = [card.family, card.arch, list(denoiser.shape), cell.deepcache.branch, itemsize, card.classes > 0]
-        kept = shared("trunk", of, lambda: trunk_bytes(*of[:2], denoiser.shape, *of[3:]))
+    batch, kept, card, branch = cell.device.batch, 0, cell.model, denoiser.branch
+    calls = calls_of(cell, denoiser.noise_levels, denoiser.unet.rungs)
+    if branch is not None:
+        held = most_kept(calls) * DTYPES[cell.device.precision].itemsize
+        of = [card.family, card.arch, list(denoiser.shape), branch, card.classes > 0]
+        kept = held * resources.get("trunk", of, lambda: trunk_bytes(*of[:2], denoiser.shape, branch, 1, of[4]))
 
-    def peak():
+    def peak() -> float | None:
         cond = condition(labels, np.arange(batch), denoiser.device)
-        return peak_mb(lambda: denoiser.prepare(batch, cond), denoiser.device)
+        sigmas = cell.sampler.call_sigmas(denoiser.noise_levels)
+        return peak_mb(lambda: denoiser.prepare(batch, cond, sigmas, cell.sampler.asked), denoiser.device)
 
-    branch = None if cell.deepcache.off else cell.deepcache.branch
-    same = [cell.model.identity(), asdict(cell.device), branch, cell.guidance == 1]  # whatever factors and steps are
-    return {"peak_mb": shared("peak", same, peak), "trunk_mb": batch * kept / 1e6}
+    kinds = sorted({(call.runs, call.halves) for call in calls})
+    joined = [member.name for member in cell.accelerators if member.joins]
+    same = [card.identity(), asdict(cell.device), branch, joined, kinds]  # factors and steps do not count
+    return {"peak_mb": resources.get("peak", same, peak), "trunk_mb": batch * kept / 1e6}

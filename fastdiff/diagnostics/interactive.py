@@ -9,7 +9,7 @@ DASHES = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "v": "triangle-down", "D": "diamond", "P": "cross"}
 SYMBOLS |= {"X": "x"}
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}  # seen first
-ABSENT = "plotly is not installed, and draws the page: pip install 'plotly>=6' (or fastdiff[dev]), then the same again"
+ABSENT = "the page needs plotly, which is not installed: pip install 'plotly>=6' (or 'fastdiff-bench[dev]'), and repeat"
 
 
 def interactive(drawing: Drawing):

@@ -2,9 +2,10 @@
 the continuous range of a network, rules (low, high, steps) -> sigmas, descending from high to low."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
+
+from .noise_levels import NoiseLevels
 
 
 def even(N: int, steps: int) -> list[int]:
@@ -84,33 +85,20 @@ def indices(spacing: str, N: int, steps: int) -> list[int]:
     return INDEX_RULES[spacing](N, steps)
 
 
-def trajectory(spacing: str, steps: int, denoiser) -> list[float]:
+def trajectory(spacing: str, steps: int, noise_levels: NoiseLevels) -> list[float]:
     """Noise levels of a trajectory, non-increasing, ending with 0.
 
-    denoiser: its `levels` (ascending sigmas) are what the index rules need, its `span` what the others do.
+    noise_levels: the index rules need its `levels`, the others its `span`.
     """
     if spacing in SIGMA_RULES:
         if steps < 1:
             raise ValueError(f"steps is {steps}; at least 1 is needed")
-        return [*SIGMA_RULES[spacing](*denoiser.span, steps), 0.0]
-    levels = denoiser.levels
+        return [*SIGMA_RULES[spacing](*noise_levels.span, steps), 0.0]
+    levels = noise_levels.levels
     if levels is None and spacing in INDEX_RULES:
         rules = ", ".join(sorted(SIGMA_RULES))
         raise ValueError(f"spacing '{spacing}' places steps on training levels; this network has none: use {rules}")
     return [float(levels[n - 1]) for n in reversed(indices(spacing, len(levels), steps))] + [0.0]
-
-
-class Curves(NamedTuple):
-    """What optimal trajectories are placed by, at noise levels (M) that a trajectory may take, ascending.
-
-    eps_ms: score norms, or 1 - mse. recon: E ||x0 - clipped x0 of the network||^2 / d, and decoder:
-    E -log p(x0 | x) / d in nats, are needed for bounds whose variance is given (`fastdiff.analytic.likelihood_bound`).
-    """
-
-    levels: tuple[float, ...]
-    eps_ms: tuple[float, ...] = ()
-    recon: tuple[float, ...] = ()
-    decoder: tuple[float, ...] = ()
 
 
 def cheapest(cost: np.ndarray, steps: int) -> list[int]:

@@ -189,4 +189,4 @@ def clip_score(scores: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _absent(name: str) -> ModuleNotFoundError:
-    return ModuleNotFoundError(f"metrics=clip_score needs {name}: pip install fastdiff[hf]")
+    return ModuleNotFoundError(f"metrics=clip_score needs {name}: pip install 'fastdiff-bench[hf]'")

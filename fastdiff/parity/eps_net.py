@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from ..diffusion.spacing import Curves
+from ..diffusion.noise_levels import Curves
 from ..sampling.denoiser import Denoiser
 from ..weights.model_card import ModelCard
 from .case import Case

@@ -13,7 +13,7 @@ from .latency import (
     timed,
     warm_up,
 )
-from .macs import Cost, call_cost, trajectory_cost
+from .macs import Cost, call_cost
 from .memory import peak_mb, trunk_bytes
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "peak_mb",
     "throughput",
     "timed",
-    "trajectory_cost",
     "trunk_bytes",
     "warm_up",
     "watched",

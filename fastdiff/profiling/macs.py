@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from ..accelerators.plan import check_branch
 from ..unets import build, walk
 
 
@@ -41,7 +42,7 @@ def call_cost(
     Raises ValueError for a branch that the network does not have.
     """
     run = on_meta(family, arch, shape, branch, labels)
-    if branch is None:
+    if not branch:
         return count(run)
     _, trunk = run(branch)
     return count(lambda: run(branch, trunk))
@@ -56,21 +57,14 @@ def on_meta(family: str, arch: dict, shape: tuple[int, int, int], branch: int | 
 
     with torch.device("meta"):
         unet = build(family, arch)
-        if branch is not None and not 1 <= branch <= unet.rungs:
-            raise ValueError(f"branch is {branch}; this network's skips are 1 .. {unet.rungs}")
-        x, c_noise, scales = torch.empty(1, *shape), torch.empty(1), torch.ones(unet.rungs)
+        check_branch(branch, unet.rungs)
+        x, c_noise = torch.empty(1, *shape), torch.empty(1)
         cond = torch.zeros(1, dtype=torch.int64) if labels else None
         if context := getattr(unet, "context", None):  # (L, D) of a network that is told texts
             cond = torch.empty(1, *context)
 
     def run(branch=None, trunk=None):
         with torch.device("meta"), torch.inference_mode():
-            return walk(unet, x, c_noise, cond, scales, branch, trunk)
+            return walk(unet, x, c_noise, cond, None, branch or None, trunk)
 
     return run
-
-
-def trajectory_cost(full: Cost, shallow: Cost, full_calls: list[bool]) -> Cost:
-    """Cost of a trajectory: each kind of call, times how often it ran."""
-    runs = sum(full_calls)
-    return full * runs + shallow * (len(full_calls) - runs)

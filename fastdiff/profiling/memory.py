@@ -52,13 +52,13 @@ def _kib(name: str) -> int | None:
 def trunk_bytes(
     family: str, arch: dict, shape: tuple[int, int, int], branch: int, itemsize: int, labels: bool = False
 ) -> int:
-    """Bytes that DeepCache keeps for one image of a batch at this branch, `itemsize` bytes a number: the state entering
+    """Bytes that a cache keeps for one image of a batch at this branch, `itemsize` bytes a number: the state entering
     up(branch - 1), counted on meta tensors. Guidance runs two halves for each image and keeps twice this.
 
     Raises ValueError for a branch that the network does not have.
     """
-    _, trunk = on_meta(family, arch, shape, branch, labels)(branch)
-    return _numbers(trunk) * itemsize
+    out, trunk = on_meta(family, arch, shape, branch, labels)(branch)
+    return _numbers(trunk if branch else out) * itemsize
 
 
 def _numbers(state) -> int:

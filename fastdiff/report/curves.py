@@ -1,30 +1,13 @@
 """What a cell's trajectory was made of, step by step, from its record and the score norms in the ledger alone: no
 network runs, and none has to be there."""
 
-import math
-from dataclasses import dataclass, fields
-
-from ..accelerators import DeepCache
 from ..bench.cell import Cell
 from ..bench.config import recorded
+from ..bench.cost import calls_of
 from ..bench.ledger import Ledger
-from ..bench.score_norms import calls_of, joint_norms, placed, score_covariances, score_norms
-from ..diffusion.spacing import Curves
+from ..bench.score_norms import joint_norms, joints_of, placed, score_covariances, score_norms
+from ..diffusion.noise_levels import NoiseLevels
 from ..samplers import DDIM
-from ..weights.model_card import ModelCard
-
-
-@dataclass(frozen=True)
-class Known(ModelCard):
-    """A card in its denoiser's place, where noise levels are asked for and no network."""
-
-    deepcache: DeepCache = DeepCache()
-    cov_max: float = math.inf
-    curves: Curves | None = None
-
-    @property
-    def vp(self) -> bool:
-        return self.preconditioning.vp
 
 
 def curve(record: dict, ledger: Ledger) -> list[dict[str, float]]:
@@ -35,10 +18,10 @@ def curve(record: dict, ledger: Ledger) -> list[dict[str, float]]:
     `settings.recorded` raises.
     """
     cell = recorded(record)
-    known = placed(cell, ledger, _known(cell), None)
+    known = placed(cell, ledger, cell.model.noise_levels, None)
     sigmas = cell.sampler.sigmas(known)
     points = [{"step": i, "sigma": t} for i, t in enumerate(sigmas[:-1])]
-    calls = cell.deepcache.full_calls(cell.sampler.calls(known), cell.sampler.asked)
+    calls = [call.runs for call in calls_of(cell, known)]
     if len(calls) == len(points):  # else steps take several calls
         _add(points, "full_call", [int(full) for full in calls])
     cov_x0 = score_covariances(cell, ledger, known, None)
@@ -49,19 +32,13 @@ def curve(record: dict, ledger: Ledger) -> list[dict[str, float]]:
     return points
 
 
-def _known(cell: Cell) -> Known:
-    card = {field.name: getattr(cell.model, field.name) for field in fields(cell.model)}
-    low, high = cell.data.value_range
-    return Known(**card, deepcache=cell.deepcache, cov_max=((high - low) / 2) ** 2)
-
-
-def _norms(cell: Cell, ledger: Ledger, known: Known, sigmas: list[float]) -> list[float | None]:
+def _norms(cell: Cell, ledger: Ledger, known: NoiseLevels, sigmas: list[float]) -> list[float | None]:
     """eps_ms at each step: of the uncached network, of a joint cell's shallow calls their own; None: not stored."""
     if cell.score_norms.file is not None and not cell.analytic:
         return []  # never read
     store = score_norms(cell, ledger, known, None, [])
-    calls = calls_of(cell, known, sigmas) if cell.joint else [None] * (len(sigmas) - 1)
-    shallow = joint_norms(cell, ledger, known, None, [call for call in calls if call is not None])
+    calls = joints_of(cell, known, sigmas) if cell.joint else [None] * (len(sigmas) - 1)
+    shallow = joint_norms(cell, ledger, None, [call for call in calls if call is not None])
     found = [store.get(t) if call is None else shallow[call] for t, call in zip(sigmas, calls)]
     return [None if norm is None else norm.eps_ms for norm in found]
 

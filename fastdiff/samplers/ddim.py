@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..diffusion.noise_levels import NoiseLevels
 from ..diffusion.spacing import OPTIMAL, SPACINGS, trajectory
 from . import optimal as dp
+from .base import SAMPLERS, Sampler, check_choice, register
 
 if TYPE_CHECKING:  # torch is not needed to build a sampler, only to run one
     from torch import Tensor
@@ -30,8 +32,9 @@ CHOICES = {
 }
 
 
+@register
 @dataclass(frozen=True)
-class DDIM:
+class DDIM(Sampler):
     """The update above. Scalars are float64; the state has state_dtype.
 
     clip: `x0_and_eps` (official DDPM) clips x0 to the data's range and takes eps = (x - clipped x0) / t; `x0`
@@ -40,7 +43,8 @@ class DDIM:
     var <= (2 y / 255)^2 (pi / 2), times 1 + s^2 for VP networks (Bao et al. 2022, App. F.2).
     """
 
-    steps: int
+    solver: ClassVar[str] = "ddim"
+
     spacing: str = "even"
     eta: float = 0.0
     variance: str = "small"
@@ -50,8 +54,7 @@ class DDIM:
 
     def __post_init__(self):
         for knob, choices in CHOICES.items():
-            if getattr(self, knob) not in choices:
-                raise ValueError(f"{knob} '{getattr(self, knob)}' is not one of: {', '.join(choices)}")
+            check_choice(knob, getattr(self, knob), choices)
         if not 0 <= self.eta <= 1:
             raise ValueError(f"eta is {self.eta}; it must be in [0, 1]")
         if self.sigma2_clip < 0:
@@ -63,24 +66,21 @@ class DDIM:
         dp.check(self.spacing, self.eta, self.variance)
 
     @property
-    def optimal(self) -> bool:
-        """Whether steps are placed by what is known of the network: a card alone does not tell where."""
-        return self.spacing in OPTIMAL
-
-    def sigmas(self, denoiser) -> list[float]:
-        if self.optimal:
-            return dp.trajectory(self.spacing, self.steps, denoiser, self.eta, self.variance)
-        return trajectory(self.spacing, self.steps, denoiser)
+    def analytic(self) -> bool:
+        return self.variance == "analytic"
 
     @property
-    def asked(self) -> int:
-        return self.steps
+    def optimal(self) -> bool:
+        return self.spacing in OPTIMAL
 
-    def calls(self, denoiser) -> int:
-        """Also of a model card, under every spacing."""
+    def sigmas(self, noise_levels: NoiseLevels) -> list[float]:
         if self.optimal:
-            return dp.counted(self.spacing, self.steps, denoiser.levels, self.variance)
-        return len(self.sigmas(denoiser)) - 1
+            return dp.trajectory(self.spacing, self.steps, noise_levels, self.eta, self.variance)
+        return trajectory(self.spacing, self.steps, noise_levels)
+
+    def check_steps(self, noise_levels: NoiseLevels) -> None:
+        """Raises ValueError for steps that an optimal spacing cannot place, before anything is known of the network."""
+        dp.counted(self.spacing, self.steps, noise_levels.levels, self.variance)
 
     def coefficients(self, sigmas: list[float], cov_x0: list[float] | None, vp: bool) -> list[tuple[float, float]]:
         """(keep, var) of each step, float64, var in units of x squared."""
@@ -103,13 +103,12 @@ class DDIM:
             rows.append((keep, var))
         return rows
 
-    def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
+    def __call__(
+        self, denoiser: Any, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None
+    ) -> Tensor:
         """Images x0 (B C H W) in the data's range (unclipped under clip `none`)."""
-        sigmas = self.sigmas(denoiser)
-        rows = self.coefficients(sigmas, cov_x0, denoiser.vp)
-        denoise = denoiser.start(len(rows), cond, asked=self.asked)
-        x = noise(0)
-        x = denoiser.prior_scale(sigmas[0]) * (x.double() if self.state_dtype == "float64" else x)
+        sigmas, denoise, x = self.begin(denoiser, noise, cond)
+        rows = self.coefficients(sigmas, cov_x0, denoiser.noise_levels.vp)
         for i, (keep, var) in enumerate(rows):
             t, s = sigmas[i], sigmas[i + 1]
             raw = denoise(x, t)
@@ -135,7 +134,12 @@ PRESETS = {
 }
 
 
-def preset(name: str, **changed) -> DDIM:
+for _name in PRESETS:
+    if _name not in SAMPLERS:
+        SAMPLERS.add(_name, DDIM)
+
+
+def preset(name: str, **changed: Any) -> DDIM:
     """A sampler by name, e.g. preset("analytic_ddpm", steps=10)."""
     if name not in PRESETS:
         raise ValueError(f"sampler '{name}' is not one of: {', '.join(sorted(PRESETS))}")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from .base import register
 from .one_call import OneCall
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..diffusion.noise import Noise
 
 
+@register
 @dataclass(frozen=True)
 class DPMpp2M(OneCall):
     """The update above: second order, the midpoint form (k-diffusion's, and the default of diffusers).
@@ -29,9 +31,12 @@ class DPMpp2M(OneCall):
     in diffusers too, and no other step of the second order solver would be changed by it.
     """
 
-    solver, divides = "dpmpp_2m", True
+    solver: ClassVar[str] = "dpmpp_2m"
+    divides: ClassVar[bool] = True
 
-    def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
+    def __call__(
+        self, denoiser: Any, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None
+    ) -> Tensor:
         """Images x0 (B C H W), unclipped."""
         sigmas, denoise, x = self.begin(denoiser, noise, cond)
         last = None

@@ -8,8 +8,9 @@ In this coordinate that is DDIM without noise or clipping (Song et al. 2021, eq.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from .base import register
 from .one_call import OneCall
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from ..diffusion.noise import Noise
 
 
+@register
 @dataclass(frozen=True)
 class Euler(OneCall):
     """The update above, in its second form: exact where s = 0, and no difference of large numbers before."""
 
-    solver = "euler"
+    solver: ClassVar[str] = "euler"
 
-    def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
+    def __call__(
+        self, denoiser: Any, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None
+    ) -> Tensor:
         """Images x0 (B C H W), unclipped."""
         sigmas, denoise, x = self.begin(denoiser, noise, cond)
         for t, s in zip(sigmas, sigmas[1:]):

@@ -10,7 +10,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..diffusion.spacing import OPTIMAL, Curves, algorithm_1, cheapest, optimal
+from ..diffusion.noise_levels import Curves, NoiseLevels
+from ..diffusion.spacing import OPTIMAL, algorithm_1, cheapest, optimal
 
 
 def check(spacing: str, eta: float, variance: str) -> None:
@@ -32,13 +33,15 @@ def counted(spacing: str, steps: int, levels: np.ndarray | None, variance: str) 
     return steps
 
 
-def trajectory(spacing: str, steps: int, denoiser, eta: float, variance: str) -> list[float]:
-    """Noise levels, descending, ending with 0. denoiser: its `curves` say what is known (`fastdiff.bench.score_norms.placed`)."""
-    curves = getattr(denoiser, "curves", None)
+def trajectory(spacing: str, steps: int, noise_levels: NoiseLevels, eta: float, variance: str) -> list[float]:
+    """Noise levels, descending, ending with 0. noise_levels: its `curves` tell what is known of the network
+    (`fastdiff.bench.score_norms.placed`)."""
+    curves = noise_levels.curves
     wanted = "eps_ms" if variance == "analytic" else "recon"
     if not getattr(curves, wanted, ()):
         raise ValueError(
-            f"spacing '{spacing}' places steps by {wanted} at every level: fastdiff.bench.score_norms.placed gives a denoiser those"
+            f"spacing '{spacing}' places steps by {wanted} at every level, and nothing is known of this network;"
+            " fastdiff.bench.score_norms.placed estimates it"
         )
     return [*placed(curves, spacing, steps, eta, variance), 0.0]
 

@@ -12,8 +12,13 @@ e = (e0 + e0') / 2                                the first step, which is done 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ..diffusion.noise_levels import NoiseLevels
+from .base import Sampler, check_choice, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +29,9 @@ NEEDS = "plms steps over the training levels of a VP network, which this network
 WEIGHTS = {2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 24, -59 / 24, 37 / 24, -9 / 24)}
 
 
+@register
 @dataclass(frozen=True)
-class PLMS:
+class PLMS(Sampler):
     """The update above, over every (N // steps)-th training level. Scalars are float64; the state has state_dtype.
 
     offset: levels above the first where the least step lies (diffusers' steps_offset; Stable Diffusion: 1). As there
@@ -34,27 +40,22 @@ class PLMS:
     diffusers averages v itself, which is the same at the first step only.
     """
 
-    steps: int
+    solver: ClassVar[str] = "plms"
+
     offset: int = 1
     state_dtype: str = "float32"
 
     def __post_init__(self):
-        if self.state_dtype not in ("float32", "float64"):
-            raise ValueError(f"state_dtype '{self.state_dtype}' is not one of: float32, float64")
+        check_choice("state_dtype", self.state_dtype, ("float32", "float64"))
         if self.steps < 2:
             raise ValueError(f"steps is {self.steps}; plms needs at least 2")
         if self.offset < 0:
             raise ValueError(f"offset is {self.offset}; it counts training levels and cannot be negative")
 
-    def identity(self) -> dict:
-        """What differs from the default."""
-        kept = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
-        return {"solver": "plms"} | kept
-
-    def sigmas(self, denoiser) -> list[float]:
+    def sigmas(self, noise_levels: NoiseLevels) -> list[float]:
         """The levels where the network is called, each once, and 0 for the image. Raises ValueError for a network
         without training levels, or with too few."""
-        levels = denoiser.levels
+        levels = noise_levels.levels
         if levels is None:
             raise ValueError(NEEDS)
         stride = len(levels) // self.steps
@@ -65,27 +66,25 @@ class PLMS:
             )
         return [float(levels[n]) for n in range(top, -1, -stride)][: self.steps] + [0.0]
 
-    def _end(self, levels) -> float:
+    def _end(self, levels: np.ndarray) -> float:
         """Where the last step leads: one stride below the least step, which is nearly always below the first level."""
         return float(levels[max(self.offset - len(levels) // self.steps, 0)])
 
-    @property
-    def asked(self) -> int:
-        """The steps, from which the official DeepCache code draws its lists: the one call more is shallow."""
-        return self.steps
+    def call_sigmas(self, noise_levels: NoiseLevels) -> list[float]:
+        """The first step calls the network at both of its ends. `asked` stays the number of steps, from which the
+        official DeepCache code draws its lists: the one call more is shallow."""
+        sigmas = self.sigmas(noise_levels)[:-1]
+        second = sigmas[1] if len(sigmas) > 1 else self._end(noise_levels.levels)
+        return [sigmas[0], second, *sigmas[1:]]
 
-    def calls(self, denoiser) -> int:
-        return self.steps + 1
-
-    def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
+    def __call__(
+        self, denoiser: Any, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None
+    ) -> Tensor:
         """Images x0 (B C H W), unclipped. Raises ValueError for a network that is not VP."""
-        if not denoiser.vp:
+        if not denoiser.noise_levels.vp:
             raise ValueError(NEEDS)
-        sigmas = self.sigmas(denoiser)
-        ends = [*sigmas[1:-1], self._end(denoiser.levels)]
-        denoise = denoiser.start(self.calls(denoiser), cond, asked=self.asked)
-        x = noise(0)
-        x = denoiser.prior_scale(sigmas[0]) * (x.double() if self.state_dtype == "float64" else x)
+        sigmas, denoise, x = self.begin(denoiser, noise, cond)
+        ends = [*sigmas[1:-1], self._end(denoiser.noise_levels.levels)]
 
         def eps(x, t):
             return (x - denoise(x, t)) / t

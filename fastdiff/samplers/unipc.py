@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from .base import check_choice, register
 from .one_call import OneCall
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ORDERS, VARIANTS = (1, 2, 3), ("bh1", "bh2")
 
 
+@register
 @dataclass(frozen=True)
 class UniPC(OneCall):
     """UniP-p with UniC-p behind every step but the last, p = `order`: of order p + 1 at one call a step, as the
@@ -42,12 +44,13 @@ class UniPC(OneCall):
     order: int = 2
     variant: str = "bh2"
 
-    solver, divides = "unipc", True
+    solver: ClassVar[str] = "unipc"
+    divides: ClassVar[bool] = True
 
     def __post_init__(self):
         super().__post_init__()
-        self._choose("order", ORDERS)
-        self._choose("variant", VARIANTS)
+        check_choice("order", self.order, ORDERS)
+        check_choice("variant", self.variant, VARIANTS)
 
     def gains(self, h: float, r: list[float]) -> list[float]:
         """What x0_k - x0 is multiplied by, for x0_k at the places r: w_k / r_k."""
@@ -73,7 +76,9 @@ class UniPC(OneCall):
             rows.append((self.gains(h, r), self.gains(h, [*r, 1.0])))
         return [*rows, ([], [])]
 
-    def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
+    def __call__(
+        self, denoiser: Any, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None
+    ) -> Tensor:
         """Images x0 (B C H W), unclipped."""
         sigmas, denoise, x = self.begin(denoiser, noise, cond)
         start, known = x, []  # x and x0 where the step began, then x0 at the levels before

@@ -58,10 +58,11 @@ def generate(
     batch: int,
     noise: Callable = noise_of,
 ) -> Iterator[Batch]:
-    """Images `indices` under `seed`, in order. labels: indices -> int64 labels (B), a pair of contexts on the
-    denoiser's device (`Denoiser.start`), or None. noise: (seed, indices, shape, device) -> `fastdiff.diffusion.noise.Noise`.
-    Latents are decoded; only their trajectories are timed. The last batch of a compiled network is filled with its last
-    image, because a graph has one shape.
+    """Images `indices` under `seed`, in order.
+
+    labels: indices -> int64 labels (B), a pair of contexts on the denoiser's device (`Denoiser.start`), or None.
+    noise: (seed, indices, shape, device) -> `fastdiff.diffusion.noise.Noise`. Latents are decoded; only their
+    trajectories are timed. A compiled network has graphs of one shape, and its last batch is filled with its last image.
 
     Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
     """
@@ -78,7 +79,7 @@ def _trajectory(denoiser, sampler, seed, part, labels, cov_x0, noise) -> Batch:
     device = denoiser.device
     cond = condition(labels, part, device)
     if denoiser.runner is not None and denoiser.runner.static and not denoiser.runner.graphs:
-        denoiser.prepare(len(part), cond)  # outside the clock
+        denoiser.prepare(len(part), cond, sampler.call_sigmas(denoiser.noise_levels), sampler.asked)
     synchronise(device)
     begun = time.perf_counter()
     x = sampler(denoiser, noise(seed, part, denoiser.shape, device), cond, cov_x0)

@@ -121,4 +121,4 @@ def _library(name: str):
     try:
         return __import__(name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"latents and prompts need {name}: pip install fastdiff[hf]") from error
+        raise ModuleNotFoundError(f"latents and prompts need {name}: pip install 'fastdiff-bench[hf]'") from error

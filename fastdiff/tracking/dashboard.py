@@ -87,5 +87,5 @@ def _library():
         import wandb_workspaces.reports.v2
         import wandb_workspaces.workspaces
     except ImportError as error:
-        raise ImportError("dashboards need wandb-workspaces: pip install 'fastdiff[dashboards]'") from error
+        raise ImportError("dashboards need wandb-workspaces: pip install 'fastdiff-bench[dashboards]'") from error
     return wandb_workspaces

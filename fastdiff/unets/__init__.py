@@ -1,17 +1,37 @@
 """U-Nets as rungs, behind one door."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 
 from torch import Tensor
 
+from ..registry import Registry
 from .layout import laid_out
 from .protocol import UNet, walk
 from .runner import COMPILE, Runner
+from .whole import Whole
 
-FAMILIES = ("adm", "ddim", "edm", "hf", "native")
+# Name -> the module of a family of the suite, or the function `make` of a third party's.
+FAMILIES: Registry[str | Callable[[dict], object]] = Registry("model family")
+for _name in ("adm", "ddim", "edm", "hf", "native"):
+    FAMILIES.add(_name, f"{__name__}.{_name}")
 
-__all__ = ["COMPILE", "FAMILIES", "Runner", "UNet", "build", "laid_out", "load_state", "walk"]
+__all__ = ["COMPILE", "FAMILIES", "Runner", "UNet", "build", "laid_out", "load_state", "register", "walk"]
+
+
+def register(name: str) -> Callable:
+    """Decorator for a function make(arch: dict) -> network: make a family known under a name.
+
+    The network is a torch.nn.Module cut into rungs (`UNet`), or any module with forward(x, c_noise, cond) -> output,
+    which counts as a network without rungs.
+    """
+
+    def add(make: Callable[[dict], object]) -> Callable[[dict], object]:
+        FAMILIES.add(name, make)
+        return make
+
+    return add
 
 
 def build(family: str, arch: dict, state: dict | None = None) -> UNet:
@@ -21,18 +41,20 @@ def build(family: str, arch: dict, state: dict | None = None) -> UNet:
     The words of arch are in each family's module: `fastdiff.unets.<family>.make`. Without a state the weights are
     random. A state that does not fit is refused with its missing and unexpected keys. Raises ValueError.
     """
-    if family not in FAMILIES:
-        raise ValueError(f"model family '{family}' is not one of: {', '.join(FAMILIES)}")
+    found = FAMILIES.get(family)
     if not isinstance(arch, Mapping):
         raise ValueError(f"arch of the {family} family is a {type(arch).__name__}; it must be a mapping of words")
     try:
-        module = import_module(f".{family}", __package__)
-        unet = module.make(dict(arch))
+        module: ModuleType | None = import_module(found) if isinstance(found, str) else None
+        unet = module.make(dict(arch)) if module else found(dict(arch))
     except TypeError as error:
         raise ValueError(f"arch of the {family} family: {error}") from error
     if state is not None:
         _check(state)
-        load_state(getattr(unet, "official", unet), module.renamed(state) if hasattr(module, "renamed") else state)
+        renamed = getattr(module, "renamed", dict)  # official names -> ours, where a family needs it
+        load_state(getattr(unet, "official", unet), renamed(state))
+    if not hasattr(unet, "rungs"):
+        unet = Whole(unet)
     return unet.eval().requires_grad_(False)
 
 

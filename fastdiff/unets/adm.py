@@ -191,7 +191,7 @@ class UNetModel(nn.Module):
     def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """The official call, every skip as it was trained. Labels y or context: a network takes one of them, so that
         guided-diffusion's order (x, timesteps, y) and latent-diffusion's (x, timesteps, context, y) both fit."""
-        return walk(self, x, timesteps, context if y is None else y, torch.ones(self.rungs, device=x.device))[0]
+        return walk(self, x, timesteps, context if y is None else y)[0]
 
 
 def _attention(words: Words, channels: int, decoder: bool) -> nn.Module:

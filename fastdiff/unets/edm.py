@@ -62,9 +62,8 @@ class Precond(nn.Module):
         x, sigma = x.to(dtype), torch.as_tensor(sigma, dtype=dtype, device=x.device).reshape(-1).expand(len(x))
         pixels = sigma[:, None, None, None]
         inputs = (x / coefficients.scale(pixels)).to(weight.dtype)
-        scales = torch.ones(self.rungs, dtype=dtype, device=x.device)
         cond = class_labels if augment_labels is None else (class_labels, augment_labels)
-        raw, _ = walk(self, inputs, coefficients.noise(sigma), cond, scales)
+        raw, _ = walk(self, inputs, coefficients.noise(sigma), cond)
         raw = raw[:, : self.img_channels].to(dtype)
         return coefficients.skip(pixels) * x + coefficients.out(pixels) * raw
 

@@ -144,7 +144,7 @@ class HFUNet(nn.Module):
     def forward(self, sample: Tensor, timestep: Tensor | float, cond: Tensor | None = None) -> Tensor:
         """diffusers' own call: sample (B C H W), timestep one number or (B) -> (B C_out H W), every skip as trained."""
         c_noise = torch.as_tensor(timestep, device=sample.device).expand(len(sample))
-        return walk(self, sample, c_noise, cond, torch.ones(self.rungs, device=sample.device))[0]
+        return walk(self, sample, c_noise, cond)[0]
 
     def channels_last(self) -> None:
         """Called when the weights have become channels-last."""
@@ -204,7 +204,7 @@ def make(arch: dict) -> HFUNet:
     try:
         import diffusers
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("the hf family needs diffusers: pip install fastdiff[hf]") from error
+        raise ModuleNotFoundError("the hf family needs diffusers: pip install 'fastdiff-bench[hf]'") from error
     kind = arch.get("_class_name", arch.get("class_name", "UNet2DModel"))
     words = {word: value for word, value in arch.items() if word != "class_name" and not word.startswith("_")}
     _check(kind, words)

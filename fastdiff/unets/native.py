@@ -139,7 +139,7 @@ class NativeUNet(nn.Module):
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """The whole network with every skip as it was trained, for training."""
-        return walk(self, x, c_noise, cond, torch.ones(self.rungs, device=x.device))[0]
+        return walk(self, x, c_noise, cond)[0]
 
 
 def make(arch: dict) -> NativeUNet:

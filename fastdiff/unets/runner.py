@@ -1,62 +1,80 @@
-"""The one seam where a network's two functions are made, whole and shallow: eager, or as two static graphs."""
+"""Where a network's functions are made: eager, or as static graphs."""
 
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
 
 from ..bench.cell import COMPILE
-from .protocol import State, walk
+from .protocol import Join, JoinAt, State, UNet, walk
+
+Factors = Sequence[Tensor | None]  # per join (K, knobs), or None: that join has no effect on the call
 
 
 class Runner:
-    """full(x, c_noise, cond, scales) -> output, trunk; shallow(x, c_noise, cond, scales, trunk) -> output.
+    """The functions of one network: every rung (`full`), and the rungs above a kept trunk (`shallow`).
 
-    branch None: there is no shallow function. compile: `none` runs eagerly; `default` makes one graph of each function
-    with torch.compile, static and whole (no shape but the first is served, nothing falls back to eager);
-    `reduce-overhead` replays them as CUDA graphs. Factors, noise levels, labels and trunk are tensor arguments: no
-    value of rho, interval, steps or seed compiles anything anew. tf32: whether a GPU may round the factors of float32
-    products; None: whatever torch is set to. Raises ValueError for another word.
+    joins: what accelerators do where the decoder joins (`fastdiff.accelerators.joins_of`). branch: where the kept
+    tensor sits; None: nothing is kept; 0: the output is kept, and there is no shallow function. compile: `none` runs
+    eagerly; `default` makes one static graph of each function with torch.compile (no shape but the first is served,
+    nothing falls back to eager); `reduce-overhead` replays them as CUDA graphs. Calls with guidance have twice the
+    batch and graphs of their own. Factors, noise levels, labels and trunk are tensor arguments, so no value of a knob,
+    a step count or a seed compiles anything anew. tf32: whether a GPU may round the factors of float32 products; None:
+    as torch is set. Raises ValueError for another compile mode.
     """
 
-    def __init__(self, unet, branch: int | None = None, compile: str = "none", tf32: bool | None = None):
+    def __init__(
+        self,
+        unet: UNet,
+        joins: Sequence[Join] = (),
+        branch: int | None = None,
+        compile: str = "none",
+        tf32: bool | None = None,
+    ):
         if compile not in COMPILE:
             raise ValueError(f"compile '{compile}' is not one of: {', '.join(COMPILE)}")
-        self.branch, self.compile, self._unet, self._tf32 = branch, compile, unet, tf32
+        self.joins, self.branch, self.compile, self._unet, self._tf32 = tuple(joins), branch, compile, unet, tf32
         self._products = nullcontext if tf32 is None else lambda: products("tf32" if tf32 else "ieee")
+        self._made: dict[tuple[str, bool], Callable] = {}
 
-        def full(x, c_noise, cond, scales):
-            return walk(unet, x, c_noise, cond, scales, branch)
+    def _function(self, kind: str, guided: bool) -> Callable:
+        if (kind, guided) not in self._made:
+            unet, joins, branch = self._unet, self.joins, self.branch or None
 
-        def shallow(x, c_noise, cond, scales, trunk):
-            return walk(unet, x, c_noise, cond, scales, branch, trunk)[0]
+            def full(x, c_noise, cond, factors):
+                return walk(unet, x, c_noise, cond, _join(joins, factors), branch)
 
-        self._made: list[_Graph] = []
-        self._full, self._shallow = self._graph(full), self._graph(shallow)
+            def shallow(x, c_noise, cond, factors, trunk):
+                return walk(unet, x, c_noise, cond, _join(joins, factors), branch, trunk)[0]
 
-    def _graph(self, function: Callable) -> Callable:
-        if self.compile == "none":
-            return function
-        self._made.append(_Graph(function, self.compile))
-        return self._made[-1]
+            function = full if kind == "full" else shallow
+            self._made[kind, guided] = _Graph(function, self.compile) if self.static else function
+        return self._made[kind, guided]
 
-    def full(self, x: Tensor, c_noise: Tensor, cond: Tensor | None, scales: Tensor | None) -> tuple[Tensor, State]:
+    def full(
+        self, x: Tensor, c_noise: Tensor, cond: Tensor | None, factors: Factors = (), guided: bool = False
+    ) -> tuple[Tensor, State]:
+        """x (B C H W), c_noise (B), cond (B) -> the output (B C_out H W) and what the branch keeps (None without)."""
         with self._products():
-            out, trunk = self._full(x, c_noise, cond, scales)
+            out, kept = self._function("full", guided)(x, c_noise, cond, tuple(factors))
+        kept = out if self.branch == 0 else kept
         if self.compile == "reduce-overhead":  # the next replay writes where this one's outputs are
-            trunk = _copied(trunk)
-        return out, trunk
+            kept = _copied(kept)
+        return out, kept
 
-    def shallow(self, x: Tensor, c_noise: Tensor, cond: Tensor | None, scales: Tensor | None, trunk: State) -> Tensor:
+    def shallow(
+        self, x: Tensor, c_noise: Tensor, cond: Tensor | None, factors: Factors, trunk: State, guided: bool = False
+    ) -> Tensor:
+        """The output (B C_out H W), with a trunk in place of the deeper part."""
         with self._products():
-            return self._shallow(x, c_noise, cond, scales, trunk)
+            return self._function("shallow", guided)(x, c_noise, cond, tuple(factors), trunk)
 
-    def eagerly(self, branch: int | None) -> "Runner":
-        """The same network's functions of another branch, or of this one, without graphs."""
-        return Runner(self._unet, branch, tf32=self._tf32)
+    def eagerly(self, joins: Sequence[Join], branch: int | None) -> "Runner":
+        """The same network's functions without graphs."""
+        return Runner(self._unet, joins, branch, tf32=self._tf32)
 
     @property
     def static(self) -> bool:
@@ -65,13 +83,27 @@ class Runner:
 
     @property
     def graphs(self) -> int:
-        """Graphs made so far: 0, 1 or 2."""
-        return sum(graph.seconds is not None for graph in self._made)
+        """Graphs made so far: 0 .. 2, with a guidance that changes from call to call up to 4."""
+        return sum(isinstance(graph, _Graph) and graph.seconds is not None for graph in self._made.values())
 
     @property
     def seconds(self) -> float:
         """What making them took, the first run of each included."""
-        return sum(graph.seconds or 0.0 for graph in self._made)
+        return sum(graph.seconds or 0.0 for graph in self._made.values() if isinstance(graph, _Graph))
+
+
+def _join(joins: Sequence[Join], factors: Factors) -> JoinAt | None:
+    """What `walk` calls at each rung; None where no join has an effect."""
+    if all(factor is None for factor in factors):
+        return None
+
+    def join(i: int, h: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        for member, factor in zip(joins, factors):
+            if factor is not None and i in member.rungs:
+                h, skip = member.function(h, skip, factor[i])
+        return h, skip
+
+    return join
 
 
 class _Graph:
@@ -82,7 +114,8 @@ class _Graph:
         copy = types.FunctionType(
             function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
         )
-        self.function, self.seconds = torch.compile(copy, fullgraph=True, dynamic=False, mode=mode), None
+        self.function = torch.compile(copy, fullgraph=True, dynamic=False, mode=mode)
+        self.seconds: float | None = None
 
     def __call__(self, *arguments):
         if self.seconds is not None:

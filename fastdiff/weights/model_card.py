@@ -4,8 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-
+from ..diffusion.noise_levels import NoiseLevels
 from ..diffusion.preconditioning import Discrete, of_arch
 from ..diffusion.schedules import Schedule
 from .checkpoints import card_arch
@@ -108,28 +107,10 @@ class ModelCard:
             return of_arch(self.arch)
         return Discrete(self.parameterisation, self.schedule.levels(), self.time_shift, self.time_scale)
 
-    @property
-    def levels(self) -> np.ndarray | None:
-        """The N training sigmas, ascending, float64; None for a network that takes any."""
-        return self.preconditioning.levels
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """The range of sigma that trajectories cover."""
-        return self.preconditioning.span
-
-    @property
-    def sigma_min(self) -> float:
-        return self.preconditioning.domain[0]
-
-    @property
-    def sigma_max(self) -> float:
-        return self.preconditioning.domain[1]
-
-    def rounded(self, sigma: float) -> float:
-        """The noise level the network takes sigma for (EDM's round_sigma)."""
-        nearest = getattr(self.preconditioning, "nearest", None)
-        return nearest(sigma) if nearest else sigma
+    @cached_property
+    def noise_levels(self) -> NoiseLevels:
+        """The noise levels that the network knows."""
+        return NoiseLevels.of(self.preconditioning)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

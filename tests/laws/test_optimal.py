@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from fastdiff.diffusion.noise_levels import Curves
 from fastdiff.diffusion.schedules import Schedule
-from fastdiff.diffusion.spacing import Curves, algorithm_1, cheapest, log_ratios, optimal
+from fastdiff.diffusion.spacing import algorithm_1, cheapest, log_ratios, optimal
 from fastdiff.samplers import DDIM
 from fastdiff.samplers.optimal import bound_terms, counted, placed
 

@@ -375,7 +375,7 @@ def test_sides_that_diffusers_cannot_restore_are_refused_at_the_start(case, mult
 
 def test_without_diffusers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install fastdiff\[hf\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'fastdiff-bench\[hf\]'"):
         build("hf", TINY)
 
 
