@@ -105,7 +105,7 @@ class Cell:
     guidance: float = 1.0
 
     def __post_init__(self):
-        if self.budget.part != "all" and (self.metrics.bound or self.metrics.prompted):
+        if self.budget.part != "all" and not self.metrics.needs_reference:
             raise ValueError(
                 f"budget.part={self.budget.part} halves the images that generated ones are compared with, and"
                 f" metrics={self.metrics.name} has none; choose metrics=mnist_classifier or clean_fid"
