@@ -40,7 +40,7 @@ def check(cells: list[Cell]) -> None:
             raise ValueError(f"the arms of a ladder are compared with one another, and this sweep varies {name}; give"
                              " it one, or leave budget.ladder out")  # fmt: skip
     metrics, rungs = cells[0].metrics, cells[0].budget.ladder
-    if metrics.bound:
+    if not metrics.generates_images:
         return
     if wrong := [n for n in rungs if n % BLOCK]:
         raise ValueError(
@@ -75,7 +75,7 @@ def climb(cells: list[Cell], points: list[DictConfig], ledger: Ledger, force: bo
         keys = [at_rung(cell, n).key for cell, _ in arms]
         records = {key: ledger.read("quality", key) for key in keys}
         found.failures |= {key: why(ledger, key) for key in keys if records[key] is None}
-        kept = 0 if cells[0].metrics.bound else before
+        kept = before if cells[0].metrics.generates_images else 0
         found.images, before = found.images + len(arms) * (n - kept), n
         if n == full:
             found.keys = [key for key in keys if records[key]]
@@ -145,8 +145,8 @@ def why(ledger: Ledger, key: str) -> str:
 
 
 def arm(record: dict, ledger: Ledger, stays: bool = False):
-    """A quality record as an arm of the ladder, by the value that cells are compared by."""
-    from fastdiff.metrics.direction import judged_by, sign
+    """A quality record by the value that cells are compared by, with influence values where it has an interval."""
+    from fastdiff.metrics.cards import judged_by, sign
     from fastdiff.statistics.ladder import Arm
 
     value = record["values"][judged_by(record["values"])]

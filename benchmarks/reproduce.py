@@ -67,10 +67,9 @@ def settings_of_cells(grid: str, given: list[str]) -> list[dict]:
 
 
 def missing(cells: list[dict]) -> list[str]:
-    """A sentence for each file that the cells need, that is not there and cannot be downloaded."""
-    from fastdiff.bench.config import CARDS as KINDS
+    """A sentence for each file that the cells need and that is neither there nor to be had."""
+    from fastdiff.bench.config import build_card
     from fastdiff.files import locate
-    from fastdiff.knobs import build
 
     found: list[str] = []
 
@@ -89,35 +88,18 @@ def missing(cells: list[dict]) -> list[str]:
                     raise ValueError(wanting(group, conf))
                 found.append(wanting(group, conf))
                 continue
-            card = build(KINDS[group], conf, group)
+            card = build_card(group, conf)
             if group == "model":
                 for knob in card.files():
                     need(lambda card=card, knob=knob: card.fetched(knob), card.source)
             elif group == "data":
                 need(card.resolved, card.origin)
             else:
-                need(lambda card=card: look_for_extractor(card))
+                need(card.look_for_files)
     for file in distinct([cell["score_norms"].get("file") for cell in cells]):
         if file is not None:
             need(lambda file=file: locate(file))
     return list(dict.fromkeys(found))
-
-
-def look_for_extractor(card) -> None:
-    """Raise the error that building the extractor of a MetricsCard would raise for missing or wrong files.
-
-    Inception is not built: clean-fid would first try its own download, and torchvision would print warnings.
-    """
-    from fastdiff.metrics import build_extractor
-
-    if card.kind == "clean_fid":
-        from fastdiff.metrics.clean_fid import pinned
-
-        pinned(card)
-    elif card.prompted:
-        card.resolved()
-    elif not card.bound:
-        build_extractor(card.resolved())
 
 
 def distinct(values: list) -> list:
@@ -149,7 +131,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
             arms.append(Arm(settings, cost))
             continue
         failed = kept.read("failed", cell.key) or {}
-        speed = None if cell.metrics.bound else kept.read("speed", speed_key(cell))
+        speed = kept.read("speed", speed_key(cell)) if cell.metrics.generates_images else None
         arms.append(Arm(settings, cost, kept.read("quality", cell.key), speed, failed.get("reason")))
     return arms
 
@@ -157,12 +139,11 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
 def ours(settings: dict) -> dict[str, str]:
     """Our values of the words of a protocol."""
     from fastdiff.bench.config import device_name, resolved_device
-    from fastdiff.knobs import build
-    from fastdiff.metrics import MetricsCard
+    from fastdiff.metrics import metrics_card
 
-    metrics = build(MetricsCard, settings["metrics"], "metrics")
-    device = resolved_device(settings["device"], exact=metrics.bound)
-    held = "held-out images" if metrics.bound else "training images"
+    metrics = metrics_card(settings["metrics"])
+    device = resolved_device(settings["device"], exact=not metrics.generates_images)
+    held = "training images" if metrics.generates_images else "held-out images"
     found = {"n": f"{settings['budget']['n']:,}", "reference": f"{held} of data={settings['data']['name']}"}
     if settings["model"].get("classes"):
         drawn = settings["data"].get("labels") == "uniform"

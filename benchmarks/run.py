@@ -65,7 +65,7 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     from fastdiff.bench.ledger import Ledger
     from fastdiff.bench.run_cell import run_cell, speed_key
     from fastdiff.knobs import build, coerced
-    from fastdiff.metrics.direction import JUDGED
+    from fastdiff.metrics.cards import JUDGED
     from fastdiff.tracking import Tracker
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")

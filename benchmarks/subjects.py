@@ -1,4 +1,4 @@
-"""What figures are drawn of: cells, networks, noised images and score norms, each made once and when asked for."""
+"""What the figures show: cells, networks, noised images and score norms. Each is made once, when a figure needs it."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -9,7 +9,7 @@ from fastdiff_benchmarks.entry import settings_of
 
 
 class Subject:
-    """The settings of `make diagnose` as things to compute with. Raises ValueError for settings that make no sense."""
+    """The settings of `make diagnose`, ready to compute with. Raises ValueError for settings that do not fit together."""
 
     def __init__(self, cfg: DictConfig):
         from fastdiff.bench.config import cell_of
@@ -18,11 +18,11 @@ class Subject:
 
         self.cfg, self.ledger, self.cell = cfg, Ledger(cfg.ledger), cell_of(settings_of(cfg))
         if self.cell.guidance != 1:
-            raise ValueError(f"guidance is {self.cell.guidance:g}; figures are of unguided calls: use guidance=1")
+            raise ValueError(f"guidance is {self.cell.guidance:g}; the figures show unguided calls: use guidance=1")
         self.images, _ = load(self.cell.data)
 
     def cells_of(self, group: str, members: list[str]) -> dict:
-        """Member of a group -> the cell with it; samplers with the number of steps in the settings."""
+        """Member of a conf group -> the cell with that member. Samplers keep the number of steps of the settings."""
         from hydra import compose
 
         from fastdiff.bench.config import cell_of
@@ -47,11 +47,11 @@ class Subject:
         from fastdiff.accelerators import SkipTuning
 
         if not all(isinstance(pair, list) and len(pair) == 2 for pair in OmegaConf.to_container(self.cfg.rho)):
-            raise ValueError(f"rho is {self.cfg.rho}; pairs of rho_bottom and rho_top are needed, as [[1,1],[0.8,1]]")
+            raise ValueError(f"rho is {self.cfg.rho}; give pairs of rho_bottom and rho_top, as [[1,1],[0.8,1]]")
         return [SkipTuning(float(bottom), float(top)) for bottom, top in self.cfg.rho]
 
     def noised(self, cell) -> tuple:
-        """Batches of training images with their noise, noise levels even in log sigma, and a cell's network."""
+        """(batches of training images with their noise, noise levels evenly spaced in log sigma, the network) of a cell."""
         from fastdiff.analytic import ScoreNorms, grid
         from fastdiff.analytic.estimate import drawn
         from fastdiff.bench.run_cell import load_denoiser
@@ -62,13 +62,13 @@ class Subject:
         return drawn(denoiser, self.images, chosen, cell.device.batch), sigmas, denoiser
 
     def features(self) -> Callable:
-        """x0 (B C H W) -> features (B D) of the images that it is."""
+        """x0 (B C H W) -> features (B D) of these images."""
         import numpy as np
 
         from fastdiff.metrics import build_extractor
         from fastdiff.sampling.generate import to_uint8
 
-        if self.cell.metrics.prompted:
+        if not self.cell.metrics.needs_reference:
             raise ValueError("skip_loss looks at features of images: choose metrics=mnist_classifier or clean_fid")
         extractor = build_extractor(self.cell.metrics, self.cell.device.name)
         span = self.denoiser.value_range
@@ -108,14 +108,14 @@ class Subject:
 
     @property
     def asked(self) -> dict:
-        """Knobs of the cells whose quality is drawn."""
+        """Knobs that the cells of a figure of measured quality have in common."""
         cell, part = self.cell, self.cell.budget.part
         names = {group: getattr(cell, group).name for group in ("model", "data", "metrics")}
         budget = {"n": cell.budget.n, "seed": cell.budget.seed, "part": None if part == "all" else part}
         return names | budget | {"guidance": cell.guidance}
 
     def said(self, images: str, models: str | None = None) -> str:
-        """n and protocol of what is computed here."""
+        """n and protocol of what is computed here, for a caption."""
         cell = self.cell
         return (f"n = {images} of {cell.data.name}, noise seed {cell.score_norms.seed};"
                 f" {models or cell.model.name} in {cell.device.precision}.")  # fmt: skip
@@ -125,7 +125,7 @@ class Subject:
         return self.said(f"{knobs.images} training images") + f" {len(self.norms)} noise levels, linear in between."
 
     def bar(self, name: str) -> Callable:
-        """An iterable -> the same with a progress bar."""
+        """iterable -> the same iterable with a progress bar."""
         from tqdm import tqdm
 
         return lambda each: tqdm(each, desc=name, unit="call", disable=None)

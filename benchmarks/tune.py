@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
 
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.metrics.direction import judged_by, sign
+    from fastdiff.metrics.cards import judged_by, sign
     from fastdiff.statistics import LEVEL, outside, verdicts
 
     usual, ledger = usual_value(cfg), Ledger(cfg.ledger)
@@ -99,8 +99,8 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
 
 
 def gain(ledger, record: dict, usual: dict):
-    """The difference record - usual in the first quality value, paired by noise."""
-    from fastdiff.metrics.direction import judged_by
+    """record - usual in the first quality value, paired by noise."""
+    from fastdiff.metrics.cards import judged_by
     from fastdiff.report.rivals import compare
 
     column = judged_by(record["values"])

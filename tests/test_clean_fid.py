@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.metrics import MetricsCard, build_extractor, clean_fid
+from fastdiff.metrics import ImageMetrics, build_extractor, clean_fid
 from fastdiff.weights.download import cached
 
-CARD = MetricsCard("inception-v3", "clean_fid", mode="clean")
+CARD = ImageMetrics("inception-v3", "clean_fid", mode="clean")
 
 
 class StandIn(torch.nn.Module):
@@ -57,7 +57,7 @@ def test_grey_images_become_three_equal_channels_of_clean_fid_s_own_resize(monke
 
 def test_a_protocol_names_mode_extractor_and_count():
     assert CARD.protocol("fid", 50000) == "fid[clean,inception-v3,n=50000]"
-    card = MetricsCard("mnist-classifier", "classifier")
+    card = ImageMetrics("mnist-classifier", "classifier")
     assert card.protocol("fid", 1000) == "fid[mnist-classifier,n=1000]"
     assert card.protocol("is", 1000) == "is[mnist-classifier,splits=10,n=1000]"
 
@@ -66,7 +66,7 @@ def test_an_unknown_mode_is_refused():
     with pytest.raises(
         ValueError, match="metrics.mode 'dirty' is not one of: clean, legacy_pytorch, legacy_tensorflow"
     ):
-        MetricsCard("inception-v3", "clean_fid", mode="dirty")
+        ImageMetrics("inception-v3", "clean_fid", mode="dirty")
 
 
 def weights(path, monkeypatch, content=b"weights"):
@@ -85,7 +85,7 @@ def test_weights_that_are_no_longer_those_of_the_key_are_refused(monkeypatch, tm
     weights(tmp_path / "inception-2015-12-05.pt", monkeypatch)
     card = CARD.resolved()
     (tmp_path / "inception-2015-12-05.pt").write_bytes(b"others, put there meanwhile")
-    for act in (build_extractor, MetricsCard.resolved):
+    for act in (build_extractor, ImageMetrics.resolved):
         with pytest.raises(ValueError, match=f"has sha256 .*, but {card.sha256} is known; delete it"):
             act(card)
 
@@ -94,7 +94,7 @@ def test_pytorch_fid_s_weights_have_to_have_the_digest_of_their_name(monkeypatch
     weights(tmp_path / clean_fid.PYTORCH, monkeypatch)
     monkeypatch.setattr(clean_fid, "weights_path", lambda mode: tmp_path / clean_fid.PYTORCH)
     with pytest.raises(ValueError, match="but 6726825d is known"):
-        MetricsCard("inception-v3", "clean_fid", mode="legacy_pytorch").resolved()
+        ImageMetrics("inception-v3", "clean_fid", mode="legacy_pytorch").resolved()
 
 
 def test_missing_weights_are_fetched_for_the_key(monkeypatch, tmp_path):

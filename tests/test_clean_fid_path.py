@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fastdiff.metrics import MetricsCard, build_extractor, clean_fid, frechet_of, kid, moments, prdc
+from fastdiff.metrics import ImageMetrics, build_extractor, clean_fid, frechet_of, kid, moments, prdc
 
 MODES = ["clean", "legacy_tensorflow", "legacy_pytorch"]
 
 
-def card(mode: str, batch: int = 250) -> MetricsCard:
-    return MetricsCard("inception-v3", "clean_fid", mode=mode, batch=batch)
+def card(mode: str, batch: int = 250) -> ImageMetrics:
+    return ImageMetrics("inception-v3", "clean_fid", mode=mode, batch=batch)
 
 
 @pytest.fixture(scope="module")

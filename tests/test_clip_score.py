@@ -15,9 +15,9 @@ from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import run_cell
 from fastdiff.knobs import build
-from fastdiff.metrics import MetricsCard, build_extractor
+from fastdiff.metrics import PromptMetrics, build_extractor
+from fastdiff.metrics.cards import HIGHER, LOWER, sign, words
 from fastdiff.metrics.clip_score import clip_score, located
-from fastdiff.metrics.direction import HIGHER, LOWER, sign, words
 from fastdiff.sampling.latents import load_prompts
 from fastdiff.weights.model_card import ModelCard
 from fastdiff_benchmarks.entry import settings_of
@@ -53,8 +53,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def card(folder) -> MetricsCard:
-    return MetricsCard(NAME, "clip", weights=str(folder))
+def card(folder) -> PromptMetrics:
+    return PromptMetrics(NAME, weights=str(folder))
 
 
 def by_hand(folder, pixels, texts) -> np.ndarray:
@@ -174,7 +174,7 @@ def test_a_folder_that_lacks_files_is_refused_saying_which(folder, tmp_path):
         (tmp_path / "copy" / name).unlink()
     said = "has no model.safetensors, preprocessor_config.json; put config.json, .* and give metrics.weights=FOLDER"
     with pytest.raises(FileNotFoundError, match=said):
-        MetricsCard(NAME, "clip", weights=str(tmp_path / "copy")).resolved()
+        PromptMetrics(NAME, weights=str(tmp_path / "copy")).resolved()
     for gone in (str(tmp_path / "gone"), None):
         with pytest.raises(FileNotFoundError, match="is not there; put config.json, model.safetensors, "):
             located(gone)
@@ -194,7 +194,7 @@ def test_offline_it_says_from_where_and_what_to_put_into_a_folder(monkeypatch, t
         " preprocessor_config.json, tokenizer.json of a CLIPModel .* into a folder and give metrics.weights=FOLDER"
     )
     with pytest.raises(FileNotFoundError, match=said) as raised:
-        MetricsCard("ViT-B/32", "clip", weights="openai/clip-vit-base-patch32").resolved()
+        PromptMetrics("ViT-B/32", weights="openai/clip-vit-base-patch32").resolved()
     assert "\n" not in str(raised.value) and asked == [True, False]
 
 
@@ -204,16 +204,16 @@ def test_what_the_hub_s_cache_has_is_not_asked_for(monkeypatch, card, folder):
         return str(folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", cache)
-    assert MetricsCard(NAME, "clip", weights="someone/tiny").resolved().sha256 == card.resolved().sha256
+    assert PromptMetrics(NAME, weights="someone/tiny").resolved().sha256 == card.resolved().sha256
 
 
 def test_values_are_filed_under_what_the_weights_are(folder, tmp_path):
     with pytest.raises(ValueError, match="holds a ViT-32/4, but metrics.name is 'ViT-B/32', .* give metrics.name="):
-        MetricsCard("ViT-B/32", "clip", weights=str(folder)).resolved()
+        PromptMetrics("ViT-B/32", weights=str(folder)).resolved()
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / "config.json").write_text(json.dumps({"model_type": "siglip"}))
     with pytest.raises(ValueError, match="holds a 'siglip'; metrics=clip_score needs a 'clip'"):
-        MetricsCard("ViT-B/32", "clip", weights=str(tmp_path / "copy")).resolved()
+        PromptMetrics("ViT-B/32", weights=str(tmp_path / "copy")).resolved()
 
 
 def test_a_model_without_prompts_is_refused_before_anything_is_fetched(monkeypatch):

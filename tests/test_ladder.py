@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
-from fastdiff.metrics import MetricsCard
+from fastdiff.metrics import ImageMetrics
 from fastdiff_benchmarks import ladder, run
 from fastdiff_benchmarks.entry import settings_of
 
@@ -171,7 +171,7 @@ def test_arms_of_another_seed_or_number_of_images_are_refused(points, tmp_path):
     ladder.check(cells[:1])
     with pytest.raises(ValueError, match="budget.ladder has 200, and images are kept in blocks of 250: give multiples"):
         ladder.check([cell("budget.ladder=[200]")])
-    wide = dataclasses.replace(cells[0], metrics=MetricsCard("inception-v3", "clean_fid", mode="clean"))
+    wide = dataclasses.replace(cells[0], metrics=ImageMetrics("inception-v3", "clean_fid", mode="clean"))
     with pytest.raises(ValueError, match="after 250 images no arm of this ladder can fall .* at least 7988 are needed"):
         ladder.check([wide])
 

@@ -22,7 +22,7 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
     and batch. low: whether to compute in bfloat16 too.
     """
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.metrics.direction import sign
+    from fastdiff.metrics.cards import sign
     from fastdiff.report.rivals import compared
     from fastdiff.statistics import verdicts
 
@@ -50,7 +50,7 @@ def _line(settings: dict, ledger, way: dict) -> tuple[str, dict]:
     """The cell, measured that way: its quality column, and its line without the comparison."""
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.run_cell import run_cell
-    from fastdiff.metrics.direction import judged_by
+    from fastdiff.metrics.cards import judged_by
 
     varied = settings | {"device": settings["device"] | {"memory_format": "contiguous", "compile": "none"} | way}
     outcome = run_cell(cell_of(varied), ledger, varied)

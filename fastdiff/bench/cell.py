@@ -118,7 +118,7 @@ class Cell:
         others = sorted((member for member in members if not member.joins), key=lambda member: member.name)
         ordered = [member for member in members if member.joins] + others
         object.__setattr__(self, "accelerators", tuple(ordered))
-        if self.budget.part != "all" and (self.metrics.bound or self.metrics.prompted):
+        if self.budget.part != "all" and not self.metrics.needs_reference:
             raise ValueError(
                 f"budget.part={self.budget.part} halves the images that generated ones are compared with, and"
                 f" metrics={self.metrics.name} has none; choose metrics=mnist_classifier or clean_fid"

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from ..accelerators import ACCELERATORS, Accelerator
 from ..analytic import ScoreNorms
-from ..analytic.likelihood_bound import check as check_bound
 from ..data import DataCard
 from ..knobs import build, coerced
-from ..metrics import MetricsCard
+from ..metrics import MetricsCard, metrics_card
 from ..registry import load_plugins
 from ..samplers import SAMPLERS, Sampler
 from ..weights.model_card import ModelCard
 from .cell import Budget, Cell, Device
 from .cost import calls_of
 
-CARDS = {"data": DataCard, "metrics": MetricsCard, "model": ModelCard}
+CARDS = {"data": DataCard, "model": ModelCard}
 GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler", "score_norms")
 
 
@@ -35,8 +34,8 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
         if group != "guidance" and not isinstance(conf[group], dict):
             raise ValueError(f"{group} is {conf[group]!r}; a member of its group in conf/{group} is needed")
     load_plugins(conf.get("plugins", ()))
-    model, data, metrics = (build(CARDS[group], conf[group], group) for group in ("model", "data", "metrics"))
-    if metrics.prompted and model.text is None:
+    model, data, metrics = (build_card(group, conf[group]) for group in ("model", "data", "metrics"))
+    if metrics.needs_prompts and model.text is None:
         raise ValueError(f"metrics=clip_score needs a model with prompts, and '{model.name}' has none:"
                          " model=stable_diffusion_15")  # fmt: skip
     if resolve:
@@ -45,8 +44,6 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
         raise ValueError(f"model '{model.name}' makes images {model.image_shape}, but data '{data.name}' has"
                          f" {(data.channels, data.size, data.size)}; choose data of the model's size")  # fmt: skip
     budget = build(Budget, _unnamed(conf["budget"]), "budget")
-    if metrics.kind == "classifier" and budget.n < metrics.is_splits:
-        raise ValueError(f"budget.n is {budget.n}; metrics.is_splits={metrics.is_splits} needs at least as many images")
     sampler = sampler_of(conf["sampler"])
     cell = Cell(
         model=model,
@@ -56,16 +53,13 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
         score_norms=build(ScoreNorms, conf["score_norms"], "score_norms"),
         metrics=metrics,
         budget=budget,
-        device=resolved_device(conf["device"], exact=metrics.bound),
+        device=resolved_device(conf["device"], exact=not metrics.generates_images),
         guidance=coerced(conf["guidance"], float, "guidance"),
         sampler_name=str(conf["sampler"]["name"]),
     )
     calls_of(cell)  # refuses steps and schedules that this network does not have
-    if metrics.bound:
-        check_bound(cell)
-        if cell.device.compile != "none":
-            raise ValueError("metrics=nll takes batches of any size, and graphs have one: use device.compile=none")
-    if model.decoder is not None and (cell.analytic or cell.optimal or metrics.bound):
+    metrics.check(cell)
+    if model.decoder is not None and (cell.analytic or cell.optimal or not metrics.generates_images):
         raise ValueError(f"model '{model.name}' works in latents, and there are no score norms or bounds of latents:"
                          " choose a sampler of variance small, and metrics of images")  # fmt: skip
     return cell
@@ -95,11 +89,10 @@ def recorded(record: dict) -> Cell:
     anywhere = {"name": "cpu", "precision": "float32"}
     cell = cell_of(conf | {"model": conf["model"] | network, "device": anywhere}, resolve=False)
     used = conf["device"] | {"name": "cuda", "precision": generation["precision"]}
-    digests = {"sha256": metrics.get("sha256"), "reference_sha256": metrics.get("reference")}
     return replace(
         cell,
         data=replace(cell.data, sha256=identity["reference"]["sha256"]),
-        metrics=replace(cell.metrics, **digests),
+        metrics=cell.metrics.as_recorded(metrics),
         device=build(Device, used, "device"),
     )
 
@@ -108,9 +101,14 @@ def card(group: str, name: str) -> DataCard | MetricsCard | ModelCard:
     """A card of conf/data, conf/metrics or conf/model by its file's name, resolved: card("model", "mnist")."""
     import fastdiff_conf
 
-    if group not in CARDS:
-        raise ValueError(f"cards '{group}' is not one of: {', '.join(sorted(CARDS))}")
-    return build(CARDS[group], fastdiff_conf.member(group, name), group).resolved()
+    if group not in (*CARDS, "metrics"):
+        raise ValueError(f"cards '{group}' is not one of: {', '.join(sorted((*CARDS, 'metrics')))}")
+    return build_card(group, fastdiff_conf.member(group, name)).resolved()
+
+
+def build_card(group: str, conf: dict) -> DataCard | MetricsCard | ModelCard:
+    """A group of conf/ as a plain dict -> its card, not resolved."""
+    return metrics_card(conf) if group == "metrics" else build(CARDS[group], conf, group)
 
 
 def _unnamed(group: dict) -> dict:

@@ -24,7 +24,7 @@ class Kept:
     def __init__(self, cell: Cell, ledger: Ledger, count: int):
         if count < 0:
             raise ValueError(f"save_images is {count}; it counts images and cannot be negative (0 = none)")
-        self.cell, self.count = cell, 0 if cell.metrics.bound else min(count, cell.budget.n)
+        self.cell, self.count = cell, min(count, cell.budget.n) if cell.metrics.generates_images else 0
         self.generation = key(cell.generation())
         self.folder = ledger.root / "images" / self.generation
 

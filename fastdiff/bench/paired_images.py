@@ -1,4 +1,4 @@
-"""A cell beside the plain cell of its setting, image by image: what an accelerator draws differently from one noise."""
+"""Images of a cell compared with the images of its baseline, pair by pair: both start from the same noise."""
 
 import numpy as np
 
@@ -9,11 +9,12 @@ from .ledger import Ledger
 
 
 def compare_images(ledger: Ledger, record: dict, plain: dict) -> dict | None:
-    """The record of kind `paired` of two quality records of equal noise and n, made where there is none yet.
+    """The record of kind `paired` for two quality records of equal noise and n. It is made where there is none yet.
 
-    values: by protocol, as psnr[plain,n=250], the mean with its 95 % interval, quantiles and the worst cases; every
-    image's value is in the npz beside it. PSNR, SSIM and the largest difference are of the images that are kept for
-    looking at, distances of features of all n. None where one of the two has kept no images, or is a bound.
+    values: by protocol, as psnr[plain,n=250], the mean with its 95 % interval, quantiles and the worst cases. The npz
+    beside the record has the value of every image. PSNR, SSIM and the largest difference use the kept sample images;
+    feature_distance uses the features of all n images. Returns None where one record has no sample images or no
+    extractor.
     """
     name = pair_name(record["key"], plain["key"])
     if (known := ledger.read("paired", name)) is not None:
@@ -21,11 +22,13 @@ def compare_images(ledger: Ledger, record: dict, plain: dict) -> dict | None:
     generations = [key(of["identity"]["generation"]) for of in (record, plain)]
     pixels = [ledger.samples(generation) for generation in generations]
     extractor = record["identity"]["metrics"].get("extractor")
-    if any(kept is None for kept in pixels) or extractor is None:  # a bound's cell may share another's images
+    if (
+        any(kept is None for kept in pixels) or extractor is None
+    ):  # a likelihood bound may share a generation key with images
         return None
     n = min(record["n"], plain["n"], *map(len, pixels))
     found = paired(*(kept[:n] for kept in pixels))
-    prompted = record["identity"]["metrics"].get("metric") == "clip_score"  # what is kept are scores, no features
+    prompted = record["identity"]["metrics"].get("metric") == "clip_score"  # it keeps scores, not features
     both = zip((record, plain), generations)
     features = [None if prompted else _features(ledger, of, generation) for of, generation in both]
     if all(kept is not None for kept in features):
@@ -41,14 +44,14 @@ def compare_images(ledger: Ledger, record: dict, plain: dict) -> dict | None:
 
 
 def pair_name(key: str, plain: str) -> str:
-    """What the record of two cells is filed under."""
+    """The ledger's name of the record of two cells."""
     return f"{key}-{plain}"
 
 
 def _features(ledger: Ledger, record: dict, generation: str) -> np.ndarray | None:
-    """The kept features (n D) of a record's images; None where a block of them is gone."""
+    """The kept features (n D) of a record's images, or None where a block is missing."""
     metrics, n = record["identity"]["metrics"], record["n"]
-    scorer = key({name: metrics[name] for name in ("extractor", "sha256")})
+    scorer = key({name: metrics[name] for name in ("extractor", "sha256", "settings") if name in metrics})
     blocks = [
         ledger.read_block(generation, first // BLOCK, scorer, min(BLOCK, n - first)) for first in range(0, n, BLOCK)
     ]

@@ -1,7 +1,7 @@
-"""What generated images are scored against: statistics of the training images, and up to 10,000 of their features.
+"""The reference that generated images are scored against: statistics and up to 10,000 features of training images.
 
-Computed once for each data, extractor and part, kept in the ledger with a card that says of what they are, and read
-back only for what the card says.
+The ledger keeps one for each data set, extractor and part, with a card that describes it. It is read only where the card
+matches.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ from ..metrics.reference import ReferenceCard, read_reference, write_reference
 from .cell import Cell, key
 from .ledger import Ledger
 
-HALVES = {"all": slice(None), "tune": slice(0, None, 2), "confirm": slice(1, None, 2)}  # by `Budget.part`
+HALVES = {"all": slice(None), "tune": slice(0, None, 2), "confirm": slice(1, None, 2)}  # images of each `Budget.part`
 SPLITS = {"all": "train", "tune": "train, images of even number", "confirm": "train, images of odd number"}
-KEPT = 10_000  # images whose features are kept: KID and precision, recall, density, coverage need all pairs
+KEPT = 10_000  # images whose features are kept, for the metrics that compare all pairs
 
 
 class Sample(NamedTuple):
-    """features float16 (m D), the mean of their kernel between one another, squared radii (m) of their balls."""
+    """features: float16 (m D). within: mean kernel between them (`kid.within`). radii: squared, of their balls (m)."""
 
     features: np.ndarray
     within: float
@@ -33,18 +33,18 @@ class Sample(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """moments of all images; sample: of at most 10,000 of them, None where statistics came from a file."""
+    """moments: of all images. sample: of at most `KEPT` of them; None where the statistics come from a file."""
 
     moments: Moments
     sample: Sample | None
 
 
 def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | None:
-    """The reference of a cell; None where prompts are the reference. extractor is called only where nothing is kept.
+    """The reference of a cell, or None where its metrics need none. It is computed where the ledger has none.
 
-    Raises ValueError, naming the field, where kept statistics are of something else than the cell asks for.
+    Raises ValueError, naming the field, where kept statistics do not match the cell.
     """
-    if cell.metrics.prompted:
+    if not cell.metrics.needs_reference:
         return None
     asked = card_of(cell)
     if cell.metrics.reference is not None:
@@ -56,18 +56,20 @@ def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | N
         write_reference(path, moments(found), dataclasses.replace(asked, n=len(found)))
         _keep(beside, found)
     kept = read_npz(beside)
-    known = read_reference(path, dataclasses.replace(asked, code_version=None))  # another version's are as good
+    known = read_reference(
+        path, dataclasses.replace(asked, code_version=None)
+    )  # statistics of another version are the same
     return Reference(known.moments, Sample(kept["features"], float(kept["within"]), kept["radii"]))
 
 
 def reference_key(cell: Cell) -> str:
-    """What the statistics of a cell's reference are filed under, unless they came from a file."""
+    """The ledger's key of a cell's reference. It is not used where the statistics come from a file."""
     identity = {"data": cell.data.identity(), "extractor": cell.metrics.extractor_identity()}
     return key(identity | cell.budget.parted())
 
 
 def card_of(cell: Cell) -> ReferenceCard:
-    """What a cell's reference has to be of."""
+    """The card that a cell's reference must have."""
     metrics = cell.metrics
     return ReferenceCard(
         data_sha256=cell.data.sha256,
@@ -80,19 +82,19 @@ def card_of(cell: Cell) -> ReferenceCard:
 
 
 def _imported(cell: Cell, asked: ReferenceCard) -> Moments:
-    """Statistics that others computed, as far as they are known to be of what is asked for."""
+    """Statistics from the file metrics.reference. Fields that its card does not know are not checked."""
     path = Path(locate(cell.metrics.reference))
     found = read_reference(path, dataclasses.replace(asked, split=None, code_version=None)).moments
     if len(found.mean) != cell.metrics.dimensions:
         raise ValueError(
             f"{path} has statistics of {len(found.mean)} features, but '{cell.metrics.extractor}' has"
-            f" {cell.metrics.dimensions}; give those of the same extractor"
+            f" {cell.metrics.dimensions}; give statistics of the same extractor"
         )
     return found
 
 
 def _keep(path: Path, features: np.ndarray) -> None:
-    """The features of at most `KEPT` images, drawn without replacement (seed 2020), and what is asked of them."""
+    """Write the sample: at most `KEPT` images, drawn without replacement (seed 2020)."""
     drawn = np.sort(np.random.RandomState(2020).permutation(len(features))[:KEPT])
     kept = features[drawn]
     write_npz(path, features=kept, within=np.float64(within(kept).mean()), radii=radii(kept, min(5, len(kept) - 1)))

@@ -47,7 +47,7 @@ def scorer_of(cell: Cell, ledger: Ledger, images: Any, resources: Resources) -> 
     extractor = resources.get("extractor", scorer, lambda: build_extractor(cell.metrics, cell.device.name))
     reference = resources.get(
         "reference",
-        [*scorer, cell.data.identity(), cell.metrics.reference_sha256, cell.budget.part, str(ledger.root)],
+        [*scorer, cell.data.identity(), cell.metrics.identity(), cell.budget.part, str(ledger.root)],
         lambda: reference_of(cell, ledger, images, extractor),
     )
     return extractor, reference

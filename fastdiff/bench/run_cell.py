@@ -42,14 +42,14 @@ def speed_key(cell: Cell) -> str:
 def finished(cell: Cell, ledger: Ledger) -> bool:
     """Whether a cell is measured: its quality, by all metrics of today, and where images are generated this machine's
     speed."""
-    timed = cell.metrics.bound or ledger.path("speed", speed_key(cell)).exists()
+    timed = not cell.metrics.generates_images or ledger.path("speed", speed_key(cell)).exists()
     return timed and scored(cell, ledger) is not None
 
 
 def scored(cell: Cell, ledger: Ledger) -> dict | None:
     """A cell's quality record, unless an earlier version made it, with fewer metrics."""
     record = ledger.read("quality", cell.key)
-    known = record is not None and (cell.metrics.bound or record.get("scored", 1) >= SCORED)
+    known = record is not None and (not cell.metrics.generates_images or record.get("scored", 1) >= SCORED)
     return record if known else None
 
 
@@ -70,7 +70,7 @@ def run_cell(
     """
     kept = Kept(cell, ledger, save_images)
     if force:
-        ledger.forget(cell, None if cell.metrics.bound else speed_key(cell))
+        ledger.forget(cell, speed_key(cell) if cell.metrics.generates_images else None)
     if finished(cell, ledger) and kept.complete:
         return Outcome(cell.key, "quality", True, ledger.read("quality", cell.key))
     try:
@@ -102,18 +102,20 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
     with phase("load"):
         images, held_out = resources.get("images", cell.data.identity(), lambda: load(cell.data))
         denoiser, labels = load_denoiser(cell, resources), labels_of(cell, images, resources)
-        extractor, reference = (None, None) if cell.metrics.bound else scorer_of(cell, ledger, images, resources)
+        extractor, reference = (
+            scorer_of(cell, ledger, images, resources) if cell.metrics.generates_images else (None, None)
+        )
     with phase("score_norms"):
         estimator = Estimator(denoiser.eager(), images)
         denoiser = replace(denoiser, noise_levels=placed(cell, ledger, denoiser.noise_levels, estimator))
         cov_x0 = score_covariances(cell, ledger, denoiser.noise_levels, estimator)
-    if cell.metrics.bound:
+    if not cell.metrics.generates_images:
         with phase("score"):
             values, influence = score_bound(cell, denoiser, held_out, cov_x0, progress)
     else:
         with phase("generate"):
             sample = sampling(cell, denoiser, labels, cov_x0)
-            texts = labels.texts if cell.metrics.prompted else None
+            texts = labels.texts if cell.metrics.needs_prompts else None
             found = blocks(cell, ledger, sample, extractor, progress, kept.add, texts)
             kept.finish(sample, labels)
             if finished(cell, ledger):  # only images were missing
@@ -122,7 +124,7 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
             values, influence = score(cell, found.features, found.probabilities, reference)
 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
-    if not cell.metrics.bound:
+    if cell.metrics.generates_images:
         if found.made or not ledger.path("speed", speed_key(cell)).exists():
             speed = measure_speed(cell, sample, found.seconds) | memory(cell, denoiser, labels, resources)
             ledger.write("speed", speed["key"], speed | machine)

@@ -1,70 +1,104 @@
-"""From features to quality values with intervals, against the reference of a cell."""
+"""Quality values of a cell with their intervals, from the features of its images."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from ..analytic.likelihood_bound import PARTS, bits
-from ..metrics import frechet, inception_score, moments, shuffled
 from ..metrics.clip_score import clip_score
-from ..metrics.prdc import K, counts
-from ..statistics import estimate, few, frechet_expansion, inception_score_influence, outside
-from ..statistics.kernel import kid_influence
-from ..statistics.neighbours import prdc_influence
-from .cell import Cell
+from ..metrics.inception_score import shuffled
+from ..metrics.prdc import K
+from ..statistics import (
+    estimate,
+    few,
+    frechet_expansion,
+    inception_score_influence,
+    kid_influence,
+    outside,
+    prdc_influence,
+)
+from .cell import BLOCK, Cell
 from .reference import Reference
 
-SCORED = 3  # raised when metrics or their intervals change: earlier records are scored anew, from kept features
-PAIRS = ("kid", "precision", "recall", "density", "coverage")  # what compares all images with all
-
-Found = tuple[str, float, np.ndarray | None, tuple[str, ...]]  # metric, value, influence values, words of its name
+SCORED = 3  # raised when metrics or intervals change; records of a lower number are scored again from kept features
+PAIRS = ("kid", "precision", "recall", "density", "coverage")  # metrics that compare all pairs of images
 
 
 def score(
     cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Reference | None
 ) -> tuple[dict, dict]:
-    """Values by protocol, each with its 95 % interval, or why it has none, and influence values by metric: (n), or
-    (2 n) with those of the second order."""
-    values, influence = {}, {}
-    for metric, value, psi, said in _measured(cell, features, probabilities, reference):
-        n = len(features)
+    """Score the images of a cell. features (n D), probabilities (n classes): from its extractor.
+
+    Returns values by protocol, each with its 95 % interval or the reason why it has none, and influence values by
+    metric: (n), or (2 n) with the second order.
+    """
+    from torchmetrics import MetricCollection
+
+    values, influence, n = {}, {}, len(features)
+    made = _metrics(cell, features, probabilities, reference)
+    groups = [[name for name in made if name != "is"], [name for name in made if name == "is"]]  # fid, kid, prdc share
+    metrics = MetricCollection(made, compute_groups=[group for group in groups if group])  # the state of features
+    for first in range(0, n, BLOCK):
+        images = np.arange(first, min(first + BLOCK, n))
+        metrics.update(features=features[images], probabilities=probabilities[images], images=images)
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    for metric, psi, words in _influence(cell, made, features, probabilities, reference):
         reason = outside(*features.shape) if metric == "fid" else few(n) if metric in PAIRS else None
-        interval = {"no_interval": reason} if reason else estimate(value, psi)._asdict()
-        values[_protocol(cell, metric, n, *said)] = {"metric": metric, "value": value, **interval}
+        interval = {"no_interval": reason} if reason else estimate(found[metric], psi)._asdict()
+        values[_protocol(cell, metric, n, *words)] = {"metric": metric, "value": found[metric], **interval}
         if not reason:
             influence[metric] = psi
     return values, influence
 
 
-def _measured(cell: Cell, features, probabilities, reference: Reference | None) -> Iterator[Found]:
-    if cell.metrics.prompted:
-        yield ("clip_score", *clip_score(features), ())
-        return
-    n = len(features)
-    yield "fid", frechet(moments(features), reference.moments), frechet_expansion(features, reference.moments), ()
+def _metrics(cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Reference | None) -> dict:
+    """The metrics that can be computed, by name."""
+    import torch
+
+    from ..metrics.torch_metrics import FID, KID, PRDC, CLIPScore, InceptionScore
+
+    n, kept, classified = len(features), *(torch.from_numpy(each[:0]).dtype for each in (features, probabilities))
+    if not cell.metrics.needs_reference:
+        return {"clip_score": CLIPScore(n, kept)}
+    metrics = {"fid": FID(reference.moments, n, kept)}
     if probabilities.shape[1]:
-        given = probabilities, shuffled(n), cell.metrics.is_splits
-        yield "is", inception_score(*given), inception_score_influence(*given), ()
-    if reference.sample is None:
-        return
-    if n <= K or len(reference.sample.features) <= K:  # no ball has so many neighbours
-        return
-    m = f"m={len(reference.sample.features)}"
-    yield ("kid", *kid_influence(features, reference.sample.features, reference.sample.within), (m,))
-    counted = counts(features, reference.sample.features, K, reference_radii=reference.sample.radii)
-    psi = prdc_influence(counted)
-    for metric, value in counted.values()._asdict().items():
-        yield metric, value, psi[metric], (f"k={K}", m)
+        splits = cell.metrics.is_splits
+        metrics["is"] = InceptionScore(n, probabilities.shape[1], splits, dtype=classified)
+    sample = reference.sample
+    if sample is not None and min(n, len(sample.features)) > K:  # a ball of k neighbours needs more than k images
+        metrics["kid"] = KID(sample.features, n, dtype=kept, reference_within=sample.within)
+        metrics["prdc"] = PRDC(sample.features, n, dtype=kept, reference_radii=sample.radii)
+    return metrics
 
 
-def _protocol(cell: Cell, metric: str, n: int, *said: str) -> str:
-    """The value's name, with the part where that is not `all`: fid[mnist-classifier,part=tune,n=1000]."""
+def _influence(
+    cell: Cell, metrics: dict, features: np.ndarray, probabilities: np.ndarray, reference: Reference | None
+) -> Iterator[tuple[str, np.ndarray | None, tuple[str, ...]]]:
+    """(metric, influence values, words of its protocol) of each value, once the metrics are computed."""
+    if "clip_score" in metrics:
+        yield "clip_score", clip_score(features)[1], ()
+        return
+    yield "fid", frechet_expansion(features, reference.moments), ()
+    if "is" in metrics:
+        yield "is", inception_score_influence(probabilities, shuffled(len(features)), cell.metrics.is_splits), ()
+    if "kid" in metrics:
+        m = f"m={len(reference.sample.features)}"
+        yield "kid", kid_influence(*metrics["kid"].means), (m,)
+        for metric, psi in prdc_influence(metrics["prdc"].counts).items():
+            yield metric, psi, (f"k={K}", m)
+
+
+def _protocol(cell: Cell, metric: str, n: int, *words: str) -> str:
+    """Name of a value. It has the part, unless that is `all`: fid[mnist-classifier,part=tune,n=1000]."""
     part = () if cell.budget.part == "all" else (f"part={cell.budget.part}",)
-    return cell.metrics.protocol(metric, n, *said, *part)
+    return cell.metrics.protocol(metric, n, *words, *part)
 
 
 def score_bound(cell: Cell, denoiser, held_out, cov_x0: list[float] | None, progress) -> tuple[dict, dict]:
-    """The likelihood bound on the first n held-out images as such a value: bits per dimension, with its parts."""
+    """The likelihood bound on the first n held-out images, in bits per dimension, in the form that `score` returns.
+
+    The value also has the bound's `parts`. cov_x0: the score covariances of an analytic variance.
+    """
     n, seed, batch = cell.budget.n, cell.budget.seed, cell.device.batch
     shares = bits(denoiser, cell.sampler, held_out, n, seed, cov_x0, batch, progress)
     each, parts = shares.sum(0), dict(zip(PARTS, shares.mean(1).tolist()))

@@ -1,1 +1,1 @@
-"""The papers' figures as numbers first: computed exactly, described once, drawn for print and for the browser."""
+"""The papers' own figures: functions that compute a table, and functions that draw it."""

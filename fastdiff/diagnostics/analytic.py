@@ -1,11 +1,11 @@
-"""Analytic-DPM's figures (Bao et al. 2022, arXiv 2201.06503): score norms, variances between bounds, trajectories.
+"""Analytic-DPM's figures (Bao et al. 2022, arXiv 2201.06503): score norms, variances and trajectories.
 
-A step from sigma t to s < t, in the house's letters (`fastdiff.samplers.ddim`), var in units of x squared:
+A step goes from sigma t to s < t. In the letters of `fastdiff.samplers.ddim`, with variances of x:
 
     optimal   lam2 + (1 - keep / t)^2 clip(t^2 (1 - eps_ms), 0, cov_max)       eq. 9, clipped as in Cor. 1
     lower     lam2                                                             eq. 11: the data is known
-    upper     lam2 + (1 - keep / t)^2 min(t^2, cov_max)                        eq. 11 and 12: nothing is, but the range
-    J         log(optimal / lam2)                                              eq. 14, what optimal trajectories add up
+    upper     lam2 + (1 - keep / t)^2 min(t^2, cov_max)                        eq. 11 and 12: only its range is known
+    J         log(optimal / lam2)                                              eq. 14: optimal trajectories add it up
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 from ..analytic import Norm
 from ..report.figures import COLOURS, INK, MUTED, SPARE
 from ..samplers import DDIM
-from .drawing import Drawing, Panel, Span, interval, looks, series
+from .figure import Figure, Panels, interval, looks
 
 CLIPPED = {
     "lower": ("clipped to the lower bound", SPARE[0]),
@@ -25,8 +25,11 @@ CLIPPED = {
 
 
 def norms_frame(norms: Mapping[float, Norm], sigmas: Sequence[float], cov_max: float) -> pd.DataFrame:
-    """sigma; eps_ms, and left = 1 - eps_ms and mse, two estimates of what is left to know of eps, with 95 % intervals;
-    clipped: where t^2 left is taken for a bound (`lower`: eps_ms above 1, `upper`: above cov_max), else ""."""
+    """Score norms as a table, one row for each sigma.
+
+    Columns: sigma; eps_ms; left = 1 - eps_ms and mse, two estimates of E Cov[eps | x] / d; each with its standard error
+    and 95 % interval. clipped: `lower` where eps_ms is above 1, `upper` where t^2 left is above cov_max, else "".
+    """
     lines = []
     for sigma in sorted(sigmas):
         norm = norms[sigma]
@@ -48,12 +51,12 @@ def clipped(t: float, left: float, cov_max: float) -> str:
 
 
 def variances(norms: pd.DataFrame, sigmas: Sequence[float], eta: float, cov_max: float, vp: bool) -> pd.DataFrame:
-    """Every variance of every step of a trajectory but the last, which adds no noise.
+    """The variances of every step of a trajectory except the last, which adds no noise.
 
-    norms: of `norms_frame`; between its noise levels left and its standard error are linear in log sigma. sigmas: of a
-    sampler, descending to 0. vp: variances are of x / sqrt(1 + s^2), the papers' sigma_n^2; else of x.
-    Columns: t, s, optimal with its 95 % interval (inside the bounds), lower, upper, small, large (eta = 1 and VP
-    networks only), J (nats a dimension; inf at eta = 0), clipped.
+    norms: from `norms_frame`; in between, left and its standard error are linear in log sigma. sigmas: a sampler's,
+    descending to 0. vp: give variances of x / sqrt(1 + s^2), the papers' sigma_n^2, instead of x.
+    Columns: t, s, optimal with its 95 % interval (inside the bounds), lower, upper, small, large (only for eta = 1 and
+    VP networks), J (nats per dimension; inf at eta = 0), clipped.
     """
     t = np.array(sigmas[:-1])
     known = np.log(norms["sigma"])
@@ -79,7 +82,10 @@ def variances(norms: pd.DataFrame, sigmas: Sequence[float], eta: float, cov_max:
 
 
 def trajectories(norms: pd.DataFrame, placed: dict[str, list[float]], cov_max: float, vp: bool) -> pd.DataFrame:
-    """spacing -> sigmas of DDPM, as lines: spacing, step (0 = noisiest), sigma, J of the step (nan for the last)."""
+    """DDPM's trajectories as a table. placed: spacing -> sigmas.
+
+    Columns: spacing, step (0 = noisiest), sigma, J of the step (nan for the last).
+    """
     lines = []
     for spacing, sigmas in placed.items():
         found = variances(norms, sigmas, 1.0, cov_max, vp)
@@ -88,85 +94,90 @@ def trajectories(norms: pd.DataFrame, placed: dict[str, list[float]], cov_max: f
     return pd.concat(lines, ignore_index=True)
 
 
-def spans(x: Sequence[float], marked: Sequence[str]) -> tuple[Span, ...]:
-    """Ranges of x (ascending, above 0) that are marked, each to half-way, in log x, to its neighbours."""
+def spans(x: Sequence[float], marked: Sequence[str]) -> list[tuple[str, float, float]]:
+    """Runs of equal marks, as (mark, low, high). x: ascending, above 0. Each run ends half-way, in log x, to the next
+    point. Runs without a mark are left out."""
     x = np.asarray(x, float)
     edges = np.sqrt(np.concatenate([x[:1], x]) * np.concatenate([x, x[-1:]]))
     found, begun = [], 0
     for i in range(1, len(x) + 1):
         if i == len(x) or marked[i] != marked[begun]:
             if marked[begun]:
-                name, colour = CLIPPED[marked[begun]]
-                found.append(Span(name, edges[begun], edges[i], colour))
+                found.append((marked[begun], float(edges[begun]), float(edges[i])))
             begun = i
-    return tuple(found)
+    return found
 
 
-def norms_drawing(norms: pd.DataFrame, name: str, said: str) -> Drawing:
-    """eps_ms with its band, and on a log axis what is left, by both estimators."""
-    shaded = spans(norms["sigma"], norms["clipped"])
+def _shade(panels: Panels, i: int, x: pd.Series, marked: pd.Series) -> None:
+    for mark, low, high in spans(x.tolist(), marked.tolist()):
+        name, colour = CLIPPED[mark]
+        panels.shade(i, name, low, high, colour)
+
+
+def norms_figure(norms: pd.DataFrame, name: str, said: str) -> Figure:
+    """Two panels: eps_ms, and on log axes what is left by both estimators. said: n and protocol, for the caption."""
+    panels = Panels(["score norm", "what is left to know"])
     ours, other = ({"colour": COLOURS[sampler], "band": True} for sampler in ("analytic_ddpm", "ddpm"))
-    norm, y = series(norms, "eps_ms", "sigma", "eps_ms", **ours), "eps_ms\nmean over images, per pixel"
-    panels = [Panel("sigma", y, "score norm", (norm,), spans=shaded, log="x", level=1.0)]
+    panels.line(0, norms, "eps_ms", "sigma", "eps_ms", **ours)
+    panels.axes(0, "sigma", "eps_ms, mean over images, per pixel", log="x")
+    panels.level(0, 1.0)
     seen = norms[norms["left"] > 0]
-    lines = [series(_above(seen, ["left", "mse"]), "1 - eps_ms", "sigma", "left", **ours)]
+    panels.line(1, _above(seen, ["left", "mse"]), "1 - eps_ms", "sigma", "left", **ours)
     if "mse" in norms:
-        lines.append(series(_above(norms, ["mse", "left"]), "mse of eps", "sigma", "mse", **other, dash="--"))
-    panels.append(Panel("sigma", "E Cov[eps | x] / d", "what is left to know", tuple(lines), spans=shaded, log="xy"))
+        panels.line(1, _above(norms, ["mse", "left"]), "mse of eps", "sigma", "mse", **other, dash="dash")
+    panels.axes(1, "sigma", "E Cov[eps | x] / d", log="xy")
+    for i in range(2):
+        _shade(panels, i, norms["sigma"], norms["clipped"])
     sentence = (
-        "The norm that the optimal variance comes from, and what it leaves: both estimates are one where the network is"
-        f" exact. Bands: 95 % of the Monte Carlo error alone; every level has the same images and noise. {said}"
+        "The score norm of the optimal variance, and what it leaves. Both estimates agree where the network is exact."
+        f" Bands: 95 %, Monte Carlo error only; all levels share images and noise. {said}"
     )
-    return Drawing(name, "Score norms", sentence, tuple(panels), columns=2)
+    return panels.figure(name, "Score norms", sentence)
 
 
 def _above(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """On a log axis an interval of the first column that reaches 0 or below goes on to the least that is drawn."""
+    """For a log axis: an interval of the first column that reaches 0 ends at half the least value drawn."""
     drawn = frame[[column for column in columns if column in frame]]
     low = f"{columns[0]}.low"
     return frame.assign(**{low: np.maximum(frame[low], drawn[drawn > 0].min(axis=None) / 2)})
 
 
-def variances_drawing(found: dict[str, pd.DataFrame], name: str, said: str) -> Drawing:
-    """Panel title -> `variances`. A lower bound of 0 (DDIM) has no place on a log axis."""
-    panels = []
-    for title, frame in found.items():
+def variances_figure(found: dict[str, pd.DataFrame], name: str, said: str) -> Figure:
+    """One panel for each trajectory. found: title -> `variances`. DDIM's lower bound is 0, which has no place on a log
+    axis."""
+    panels = Panels(list(found))
+    for i, frame in enumerate(found.values()):
         frame = frame[::-1]
-        optimal = {"colour": COLOURS["analytic_ddpm"], "band": True}
-        lines = [
-            series(_above(frame[frame["optimal"] > 0], ["optimal", "lower"]), "optimal", "t", "optimal", **optimal)
-        ]
+        drawn = _above(frame[frame["optimal"] > 0], ["optimal", "lower"])
+        panels.line(i, drawn, "optimal", "t", "optimal", colour=COLOURS["analytic_ddpm"], band=True)
         for column, label, look in (
-            ("upper", "upper bound", {"colour": INK, "dash": "--"}),
-            ("large", "DDPM's large: beta", {"colour": COLOURS["ddpm_large"], "dash": "-."}),
-            ("small", "DDPM's small: lower bound", {"colour": COLOURS["ddpm"], "dash": ":"}),
+            ("upper", "upper bound", {"colour": INK, "dash": "dash"}),
+            ("large", "DDPM's large: beta", {"colour": COLOURS["ddpm_large"], "dash": "dashdot"}),
+            ("small", "DDPM's small: lower bound", {"colour": COLOURS["ddpm"], "dash": "dot"}),
         ):
             if column in frame and (frame[column] > 0).all():
-                lines.append(series(frame, label, "t", column, **look))
-        shaded = spans(frame["t"].tolist(), frame["clipped"].tolist())
-        x, y = "sigma that the step leaves", "variance of the step"
-        panels.append(Panel(x, y, title, tuple(lines), spans=shaded, log="xy"))
+                panels.line(i, frame, label, "t", column, **look)
+        _shade(panels, i, frame["t"], frame["clipped"])
+        panels.axes(i, "sigma at the start of the step", "variance of the step", log="xy")
     sentence = (
-        "The optimal variance of each step, between its bounds and beside DDPM's two. In the papers' units (of"
-        f" x / sqrt(1 + s^2), VP networks); nothing is generated. Bands: 95 %, Monte Carlo alone. {said}"
+        "The optimal variance of each step between its bounds, with DDPM's two. Units of x / sqrt(1 + s^2) for VP"
+        f" networks, as in the papers. No image is generated. Bands: 95 %, Monte Carlo error only. {said}"
     )
-    return Drawing(name, "The optimal variance between its bounds", sentence, tuple(panels), columns=2)
+    return panels.figure(name, "The optimal variance between its bounds", sentence)
 
 
-def trajectories_drawing(found: pd.DataFrame, name: str, said: str) -> Drawing:
-    """Noise levels and J of each step, a line a spacing."""
+def trajectories_figure(found: pd.DataFrame, name: str, said: str) -> Figure:
+    """Noise level and J of each step, one line for each spacing."""
     look = looks(found["spacing"])
-    panels = []
-    for y, label, title, log in (
-        ("sigma", "sigma", "where the steps lie", "y"),
-        ("J", "J  (nats per dimension)", "what each adds to the bound", ""),
-    ):
-        lines = [series(part, spacing, "step", y, **look[spacing]) for spacing, part in found.groupby("spacing")]
-        panels.append(Panel("step  (0 = noisiest)", label, title, tuple(lines), log=log))
+    panels = Panels(["where the steps lie", "what each step adds to the bound"])
+    for i, (y, label, log) in enumerate((("sigma", "sigma", "y"), ("J", "J  (nats per dimension)", ""))):
+        for spacing, part in found.groupby("spacing"):
+            panels.line(i, part, spacing, "step", y, **look[spacing])
+        panels.axes(i, "step  (0 = noisiest)", label, log=log)
     totals = found.groupby("spacing")["J"].sum()
     added = ", ".join(f"{spacing} {total:.4g}" for spacing, total in totals.items())
     sentence = (
-        "The trajectory with the best bound beside the usual one, for DDPM. Sum of J, in nats per dimension:"
+        "DDPM's trajectory with the best bound beside the usual one. Sum of J over the steps, in nats per dimension:"
         f" {added}. {said}"
     )
-    return Drawing(name, "The optimal trajectory", sentence, tuple(panels), columns=2)
+    return panels.figure(name, "The optimal trajectory", sentence)

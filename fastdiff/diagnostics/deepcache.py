@@ -1,7 +1,7 @@
-"""DeepCache's figures (Ma, Fang & Wang 2024, arXiv 2312.00858): how alike a trajectory's trunks are, what calls cost.
+"""DeepCache's figures (Ma, Fang & Wang 2024, arXiv 2312.00858): similarity of the trunk, and cost of the calls.
 
-similarity of calls i and j    mean over images of <u_i, u_j> / (||u_i|| ||u_j||), u (C H W): the state that enters
-                               up(branch - 1), which a full call keeps and shallow calls take for their own
+similarity of calls i and j    mean over images of <u_i, u_j> / (||u_i|| ||u_j||). u (C H W) is the trunk: the state
+                               that enters up(branch - 1). A full call keeps it, and shallow calls use it again.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,10 +11,10 @@ import pandas as pd
 
 from ..accelerators import DeepCache
 from ..profiling import call_cost, trajectory_cost
-from .drawing import Drawing, Heat, Panel, Series, looks, series
-from .operands import watched
+from .figure import Figure, Panels, looks
+from .watched import watched
 
-BATCH = 16  # images at once: all trunks of their trajectories are kept
+BATCH = 16  # images at once: the trunks of all their calls are in memory
 
 
 def similarities(
@@ -27,10 +27,10 @@ def similarities(
     cov_x0: list[float] | None = None,
     progress: Callable = iter,
 ) -> dict[int, np.ndarray]:
-    """Branch -> cosine similarity (n T T) of the trunks of all T calls, image by image, of the uncached network.
+    """Cosine similarity of the trunks of all T calls, for each image. The network runs uncached.
 
-    Image i starts from the noise of (seed, i), as in every cell. labels: indices -> labels, as `generate` takes them.
-    Raises ValueError for a branch that the network does not have.
+    Image i starts from the noise of (seed, i), as in every cell. labels: indices -> labels, as in `generate`.
+    Returns branch -> array (n T T). Raises ValueError for a branch that the network does not have.
     """
     import torch
 
@@ -65,7 +65,10 @@ def cosines(states) -> np.ndarray:
 
 
 def similarity_frame(found: dict[str, dict[int, np.ndarray]]) -> pd.DataFrame:
-    """sampler -> branch -> (n T T), as lines: sampler, branch, call_i <= call_j, cosine and its standard error."""
+    """Mean similarities as a table. found: sampler -> branch -> array (n T T).
+
+    Columns: sampler, branch, call_i <= call_j, cosine and its standard error.
+    """
     lines = []
     for sampler, branches in found.items():
         for branch, each in branches.items():
@@ -76,26 +79,26 @@ def similarity_frame(found: dict[str, dict[int, np.ndarray]]) -> pd.DataFrame:
     return pd.concat(lines, ignore_index=True)
 
 
-def similarity_drawing(found: dict[str, dict[int, np.ndarray]], name: str, said: str) -> Drawing:
-    """A row a sampler, a column a branch."""
-    bar = "cosine of trunks"
-    panels = [
-        Panel("call  (0 = noisiest)", "call", f"{sampler}, branch {branch}", heat=Heat(bar, each.mean(0)))
-        for sampler, branches in found.items()
-        for branch, each in branches.items()
-    ]
+def similarity_figure(found: dict[str, dict[int, np.ndarray]], name: str, said: str) -> Figure:
+    """One map for each sampler (row) and branch (column). said: n and protocol, for the caption."""
+    maps = {
+        f"{sampler}, branch {branch}": each for sampler, branches in found.items() for branch, each in branches.items()
+    }
+    panels = Panels(list(maps), columns=len(next(iter(found.values()))))
+    for i, each in enumerate(maps.values()):
+        panels.axes(i, "call  (0 = noisiest)", "call")
+        panels.heat(i, each.mean(0), "cosine of trunks")
     sentence = (
-        "How alike the trunk of one network call is to that of any other of the same trajectory: what a cache takes for"
-        f" granted. Cosine of the whole state (no mean taken off), mean over images; the network is uncached. {said}"
+        "Similarity of the trunk between all pairs of calls of a trajectory, which a cache takes to be 1. Cosine of the"
+        f" whole state (the mean is not removed), mean over images. The network is uncached. {said}"
     )
-    columns = len(next(iter(found.values())))
-    return Drawing(name, "Similarity of the trunk between all pairs of calls", sentence, tuple(panels), columns)
+    return panels.figure(name, "Similarity of the trunk between all pairs of calls", sentence)
 
 
 def costs(card, calls: int, intervals: Iterable[int]) -> pd.DataFrame:
-    """MACs an image of a trajectory of `calls` network calls, for every branch of a network and interval (uniform).
+    """MACs per image of a trajectory of `calls` network calls, for every branch and every interval (uniform schedule).
 
-    promised: MACs of the uncached trajectory over those. card: a resolved model card.
+    card: a resolved model card. Columns: branch, interval, macs; promised: the uncached trajectory's MACs over these.
     """
     arguments, labelled = (card.family, card.arch, tuple(card.shape)), card.classes > 0
     full, lines = call_cost(*arguments, labels=labelled), []
@@ -108,7 +111,7 @@ def costs(card, calls: int, intervals: Iterable[int]) -> pd.DataFrame:
 
 
 def rungs_of(card) -> int:
-    """How many skips a card's network has; no weights are read."""
+    """How many skips the network of a card has. No weights are read."""
     import torch
 
     from ..unets import build
@@ -117,17 +120,18 @@ def rungs_of(card) -> int:
         return build(card.family, card.arch).rungs
 
 
-def promised(found: pd.DataFrame, look: dict) -> list[Series]:
-    """Lines of `costs`, one an interval. look: interval -> what tells it from the others."""
-    return [
-        series(part, f"interval {i}, promised", "branch", "promised", **look[i] | {"marker": ""})
-        for i, part in found.groupby("interval")
-    ]
+def draw_promised(panels: Panels, i: int, found: pd.DataFrame, look: dict) -> None:
+    """Lines of `costs`, one for each interval. look: interval -> its colour and symbol."""
+    for interval, part in found.groupby("interval"):
+        colour = look[interval]["colour"]
+        panels.line(i, part, f"interval {interval}, promised", "branch", "promised", colour=colour)
 
 
-def costs_drawing(found: pd.DataFrame, calls: int, name: str, said: str) -> Drawing:
-    """The speed-up that MACs promise against the branch: what can be drawn without a measurement."""
-    ticks, lines = range(1, int(found["branch"].max()) + 1), tuple(promised(found, looks(found["interval"])))
-    panel = Panel("branch", "speed-up over uncached", f"{calls} calls", lines, ticks=ticks, level=1.0)
+def costs_figure(found: pd.DataFrame, calls: int, name: str, said: str) -> Figure:
+    """The speed-up that MACs promise against the branch. It needs no measurement."""
+    panels = Panels([f"{calls} calls"], columns=1)
+    draw_promised(panels, 0, found, looks(found["interval"]))
+    panels.axes(0, "branch", "speed-up over uncached", ticks=range(1, int(found["branch"].max()) + 1))
+    panels.level(0, 1.0)
     sentence = f"The speed-up that MACs promise, for each branch and interval. {said}"
-    return Drawing(name, "Speed-up against the branch", sentence, (panel,), columns=1)
+    return panels.figure(name, "Speed-up against the branch", sentence)

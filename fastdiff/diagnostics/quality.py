@@ -1,4 +1,4 @@
-"""Figures of what has been measured: quality against rho, against branch and interval, and against steps."""
+"""Figures of measured cells: quality against rho, against branch and interval, and against steps."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from ..bench.ledger import Ledger
 from ..report.rows import KNOBS, cached, image_columns, rows
 from ..report.tables import table
 from ..report.words import norms
-from .deepcache import promised
-from .drawing import Drawing, Panel, looks, series
+from .deepcache import draw_promised
+from .figure import Figure, Panels, looks
 
 MACHINE = {"precision", "compile", "memory_format", "batch", "device"}
 TUNING = {"rho_bottom", "rho_top", "index", "over_level", "window", "apply"}
@@ -17,14 +17,14 @@ CACHING = {"interval", "branch", "schedule", "center", "power", "full", "protect
 
 
 class Missing(ValueError):
-    """A figure whose cells have not been measured; says which command does."""
+    """The cells of a figure are not measured. The message names the command that measures them."""
 
 
 def measured(ledger: Ledger, asked: dict, command: str) -> tuple[pd.DataFrame, str]:
-    """The table of the cells of one protocol, and the column of their quality.
+    """The table of the cells of one protocol, and the name of its quality column.
 
-    asked: knobs, n among them, that all cells have. Of several machines or precisions the most frequent. Raises
-    Missing, with `command`, where there is none.
+    asked: knobs that all cells have, including n. Where there are several machines or precisions, the most frequent
+    one is taken. Raises Missing, with `command`, where there is no cell.
     """
     frame = rows(ledger.all("quality"), ledger) if any(ledger.all("quality")) else pd.DataFrame(columns=[*KNOBS, "n"])
     for knob, value in asked.items():
@@ -39,7 +39,7 @@ def measured(ledger: Ledger, asked: dict, command: str) -> tuple[pd.DataFrame, s
 
 
 def usual(frame: pd.DataFrame, free: set[str]) -> pd.DataFrame:
-    """Of cells that differ in other knobs than the free ones, those with the most frequent values of the others."""
+    """The cells that have the most frequent values of all knobs that are not `free`."""
     if frame.empty:
         return frame
     ways = frame[[knob for knob in KNOBS if knob not in free]].apply(lambda way: str(way.tolist()), axis=1)
@@ -47,7 +47,7 @@ def usual(frame: pd.DataFrame, free: set[str]) -> pd.DataFrame:
 
 
 def absent(ledger: Ledger, grid: str, command: str) -> str:
-    """One sentence on what a grid lacks in the ledger; empty where nothing."""
+    """One sentence on the cells of a grid that the ledger lacks; "" where it has them all."""
     known = ledger.read("grids", grid)
     if known is None:
         return f"Grid {grid} has not been measured; more cells: {command}"
@@ -60,12 +60,12 @@ def _untuned(frame: pd.DataFrame) -> pd.Series:
 
 
 def _usually(frame: pd.DataFrame, knob: str, value) -> pd.Series:
-    """Which cells have the usual value of a knob, or none because nothing reads it."""
+    """Which cells have this value of a knob, or no value because the knob has no effect there."""
     return frame[knob].isna() | (frame[knob] == value)
 
 
 def over_rho(frame: pd.DataFrame) -> pd.DataFrame:
-    """Uncached cells with constant factors, of the steps at which rho was varied. Raises Missing, without a command."""
+    """Uncached cells with constant factors, at the steps where rho was varied. Raises Missing, without a command."""
     plainly = _usually(frame, "index", "linspace") & _usually(frame, "over_level", "constant")
     found = frame[~cached(frame) & _usually(frame, "variance", "small") & plainly]
     found = _each(found, ["sampler"], TUNING | {"steps"})
@@ -76,22 +76,23 @@ def over_rho(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _each(frame: pd.DataFrame, names: list[str], free: set[str]) -> pd.DataFrame:
-    """The usual cells of each group."""
+    """`usual` of each group."""
     parts = [usual(part, free) for _, part in frame.groupby(names, sort=False)]
     return pd.concat(parts) if parts else frame
 
 
-def rho_drawing(found: pd.DataFrame, column: str, name: str, said: str) -> Drawing:
-    """Quality against rho_bottom: a panel a sampler, a line a number of network calls and rho_top."""
+def rho_figure(found: pd.DataFrame, column: str, name: str, said: str) -> Figure:
+    """Quality against rho_bottom. A panel for each sampler, a line for each number of network calls and rho_top."""
     found = found.assign(line=[f"{nfe} NFE, rho_top {top:g}" for nfe, top in zip(found["nfe"], found["rho_top"])])
     found = found.sort_values(["nfe", "rho_top", "rho_bottom"])
-    look, panels = looks(found["line"]), []
-    for sampler, part in found.groupby("sampler", sort=False):
-        lines = tuple(series(cells, line, "rho_bottom", column, **look[line])
-                      for line, cells in part.groupby("line", sort=False))  # fmt: skip
-        panels.append(Panel("rho_bottom  (1 = as trained)", column, sampler, lines, log=_log(found, column)))
+    look, groups = looks(found["line"]), dict(list(found.groupby("sampler", sort=False)))
+    panels = Panels(list(groups), alike=True)
+    for i, part in enumerate(groups.values()):
+        for line, cells in part.groupby("line", sort=False):
+            panels.line(i, cells, line, "rho_bottom", column, **look[line])
+        panels.axes(i, "rho_bottom  (1 = as trained)", column if i % panels.columns == 0 else "", _log(found, column))
     sentence = f"Quality against rho, for each number of network calls. Whiskers: 95 % intervals. {said}"
-    return Drawing(name, "Quality against rho", sentence, tuple(panels), columns=2, alike=True)
+    return panels.figure(name, "Quality against rho", sentence)
 
 
 def _log(frame: pd.DataFrame, column: str) -> str:
@@ -99,8 +100,8 @@ def _log(frame: pd.DataFrame, column: str) -> str:
 
 
 def over_caching(frame: pd.DataFrame) -> pd.DataFrame:
-    """Cells with uniform caching and nothing else, and the uncached ones beside them, at one number of steps a sampler.
-    Raises Missing, without a command."""
+    """Cells with uniform caching and no other method, and the uncached cells beside them, at one number of steps for
+    each sampler. Raises Missing, without a command."""
     wanted = {"variance": "small", "schedule": "uniform", "protect_first": 0, "protect_last": 0}
     found = frame[_untuned(frame)]
     for knob, value in wanted.items():
@@ -113,46 +114,41 @@ def over_caching(frame: pd.DataFrame) -> pd.DataFrame:
     return found[found["steps"] == found["sampler"].map(steps)]
 
 
-def caching_drawing(found: pd.DataFrame, costs: Callable, column: str, name: str, said: str) -> Drawing:
-    """A row a sampler: speed-up against the branch, promised and measured; quality.
+def caching_figure(found: pd.DataFrame, costs: Callable, column: str, name: str, said: str) -> Figure:
+    """A row for each sampler: speed-up against the branch, promised and measured, and quality.
 
-    costs: network calls of a trajectory -> `deepcache.costs`; of the cells' own number, because few calls hold few
-    intervals.
+    costs: number of network calls -> `deepcache.costs`. It is asked for the cells' own number of calls.
     """
-    panels = []
-    for sampler, part in found.groupby("sampler", sort=False):
-        hits, plain, asked = (
-            part[cached(part)].sort_values("branch"),
-            part[~cached(part)],
-            costs(int(part["nfe"].iloc[0])),
-        )
-        look, title = (
-            looks(sorted({*asked["interval"], *hits["interval"]})),
-            f"{sampler}, {part['steps'].iloc[0]} steps",
-        )
+    groups = list(found.groupby("sampler", sort=False))
+    titles = [f"{sampler}, {part['steps'].iloc[0]} steps" for sampler, part in groups]
+    panels = Panels([title for title in titles for _ in range(2)])
+    for row, (_, part) in enumerate(groups):
+        speed, quality = 2 * row, 2 * row + 1
+        hits, plain = part[cached(part)].sort_values("branch"), part[~cached(part)]
+        asked = costs(int(part["nfe"].iloc[0]))
+        look = looks(sorted({*asked["interval"], *hits["interval"]}))
+        draw_promised(panels, speed, asked, look)
+        for i, y in ((speed, "speedup"), (quality, column)):
+            for interval, each in hits.groupby("interval"):
+                label = f"interval {interval:g}, measured"
+                panels.line(i, each, label, "branch", y, **look[interval], dash=None)
         ticks = range(1, int(asked["branch"].max()) + 1)
-
-        def marks(y: str, hits=hits, look=look) -> list:
-            groups = hits.groupby("interval")
-            return [
-                series(each, f"interval {i:g}, measured", "branch", y, **look[i] | {"dash": ""}) for i, each in groups
-            ]
-
-        lines = [*promised(asked, look), *marks("speedup")]
-        panels.append(Panel("branch", "speed-up over uncached", title, tuple(lines), ticks=ticks, level=1.0))
-        level, log = float(plain[column].iloc[0]) if len(plain) else None, _log(part, column)
-        panels.append(Panel("branch", column, title, tuple(marks(column)), ticks=ticks, log=log, level=level))
+        panels.axes(speed, "branch", "speed-up over uncached", ticks=ticks)
+        panels.axes(quality, "branch", column, _log(part, column), ticks)
+        panels.level(speed, 1.0)
+        if len(plain):
+            panels.level(quality, float(plain[column].iloc[0]))
     sentence = (
-        "What caching gives and costs, for each branch and interval. Lines: the speed-up that MACs promise; marks:"
-        " measured (protocol quick, no interval known). Dotted, on the right: the uncached sampler. Whiskers: 95 %"
-        f" intervals. {said}"
+        "Speed-up and quality of caching, for each branch and interval. Lines: the speed-up that MACs promise. Marks:"
+        " measured (protocol quick, without an interval). Dotted line on the right: the uncached sampler. Whiskers:"
+        f" 95 % intervals. {said}"
     )
-    return Drawing(name, "Speed-up and quality against the branch", sentence, tuple(panels), columns=2)
+    return panels.figure(name, "Speed-up and quality against the branch", sentence)
 
 
 def over_steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Uncached cells with every factor 1, with a column `line`, of the samplers measured at several steps. Raises
-    Missing, without a command."""
+    """Uncached cells with every factor 1, of the samplers that were measured at several steps. Column `line` names the
+    sampler. Raises Missing, without a command."""
     found = frame[~cached(frame) & _untuned(frame)]
     found = found.assign(line=[f"{cell['sampler']}{norms(cell)}" for _, cell in found.iterrows()])
     found = _each(found, ["line"], {"steps"})
@@ -162,11 +158,11 @@ def over_steps(frame: pd.DataFrame) -> pd.DataFrame:
     return found[several].sort_values("steps")
 
 
-def steps_drawing(found: pd.DataFrame, column: str, name: str, said: str) -> Drawing:
-    """Quality against steps, a line a sampler."""
-    look = looks(found["line"])
-    lines = tuple(series(part, line, "steps", column, **look[line]) for line, part in found.groupby("line"))
-    ticks, log = sorted(found["steps"].unique().tolist()), "x" + _log(found, column)
-    panel = Panel("steps", column, "uncached, every factor 1", lines, log=log, ticks=ticks)
+def steps_figure(found: pd.DataFrame, column: str, name: str, said: str) -> Figure:
+    """Quality against steps, a line for each sampler."""
+    look, panels = looks(found["line"]), Panels(["uncached, every factor 1"], columns=1)
+    for line, part in found.groupby("line"):
+        panels.line(0, part, line, "steps", column, **look[line])
+    panels.axes(0, "steps", column, "x" + _log(found, column), sorted(found["steps"].unique().tolist()))
     sentence = f"Quality against the number of steps. Whiskers: 95 % intervals. {said}"
-    return Drawing(name, "Quality against steps", sentence, (panel,), columns=1)
+    return panels.figure(name, "Quality against steps", sentence)

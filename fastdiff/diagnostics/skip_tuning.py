@@ -1,8 +1,8 @@
-"""Skip-Tuning's figures (Ma et al. 2024, arXiv 2402.15170): norm ratios of the concats, and denoising losses.
+"""Skip-Tuning's figures (Ma et al. 2024, arXiv 2402.15170): norm ratios where skips join, and denoising losses.
 
-prop_i = ||d_i||_2 / ||u_i||_2               d_i: skip as it is eaten (with rho_i), u_i: main branch (Fig. 2)
-pixel loss    E ||x0_net - x0||^2 / d        x0_net raw, x = x0 + sigma z
-feature loss  E ||f(x0_net) - f(x0)||^2 / D  of images of 8 bits, as every extractor f sees them
+prop_i = ||d_i||_2 / ||u_i||_2               d_i: skip times rho_i, u_i: main branch (Fig. 2)
+pixel loss    E ||x0_net - x0||^2 / d        x0_net is not clipped, x = x0 + sigma z
+feature loss  E ||f(x0_net) - f(x0)||^2 / D  the extractor f sees images of 8 bits
 """
 
 import math
@@ -13,25 +13,25 @@ import numpy as np
 import pandas as pd
 
 from ..accelerators import SkipTuning
-from .drawing import Drawing, Panel, interval, looks, series
-from .operands import watched
+from .figure import Figure, Panels, interval, looks
+from .watched import watched
 
-RATIO = "prop_i = ||d_i|| / ||u_i||\nmean over images"
+RATIO = "prop_i = ||d_i|| / ||u_i||, mean over images"
 
 
 def called(plan: SkipTuning) -> str:
-    """`rho 0.8 to 1`, from the innermost skip to the outermost."""
+    """A plan in words: `rho 0.8 to 1`, from the innermost skip to the outermost."""
     return "rho 1" if plan.off else f"rho {plan.rho_bottom:g} to {plan.rho_top:g}"
 
 
 def norm_ratios(
     denoiser, batches: list[tuple], sigmas: Iterable[float], plans: Sequence[SkipTuning], progress: Callable = iter
 ) -> pd.DataFrame:
-    """prop_i of every rung, noise level and plan. batches: (x0 (B C H W), noise, labels) of `gamma.estimate.drawn`.
+    """prop_i of every rung, noise level and plan. batches: (x0 (B C H W), noise, labels) from `analytic.estimate.drawn`.
 
     Columns: rho, sigma, rung (0: full resolution), skip_channels, main_channels; ratio: the mean over images of each
-    image's ratio, with its 95 % interval; ratio_of_norms: ||d_i|| / ||u_i|| of all images as one vector. No call is
-    shared between rhos: u_i of an outer rung depends on the factors further in.
+    image's ratio, with its 95 % interval; ratio_of_norms: ||d_i|| / ||u_i|| with all images as one vector. Each plan
+    needs calls of its own, because u_i of an outer rung depends on the factors further in.
     """
     import torch
 
@@ -57,14 +57,14 @@ def norm_ratios(
 
 
 def means(values: np.ndarray, name: str) -> dict:
-    """The mean of independent values, with its standard error and 95 % interval."""
+    """Mean of independent values, with its standard error and 95 % interval."""
     mean, se = values.mean(), values.std(ddof=1) / math.sqrt(len(values))
     ends = interval(mean, se)
     return {name: mean, f"{name}.se": se, f"{name}.low": ends["low"], f"{name}.high": ends["high"]}
 
 
 def over_rungs(ratios: pd.DataFrame) -> pd.DataFrame:
-    """(1 / K) sum_i prop_i, the paper's one number a network, at each noise level."""
+    """(1 / K) sum_i prop_i at each noise level: the paper's one number for a network."""
     held = [name for name in ("model", "rho", "sigma") if name in ratios]
     return ratios.groupby(held, sort=False)["ratio"].mean().reset_index()
 
@@ -77,10 +77,10 @@ def denoising_losses(
     features: Callable | None = None,
     progress: Callable = iter,
 ) -> pd.DataFrame:
-    """Both losses at every noise level and plan. features: x0 (B C H W) -> (B D); None: the pixel loss alone.
+    """Both losses at every noise level and plan. features: x0 (B C H W) -> (B D); None: only the pixel loss.
 
-    Columns: rho, sigma, space (pixel, feature), loss with its 95 % interval; relative: over the loss at rho 1 on the
-    same images and noise, with the interval of that ratio (paired, to first order). rho 1 is always there.
+    Columns: rho, sigma, space (pixel, feature), loss with its 95 % interval; relative: loss over the loss at rho 1 on
+    the same images and noise, with its interval (paired, to first order). rho 1 is always computed.
     """
     import torch
 
@@ -105,51 +105,61 @@ def denoising_losses(
 
 
 def relative(loss: np.ndarray, base: np.ndarray) -> dict:
-    """mean(loss) / mean(base) of the same images, with its interval by the delta method."""
+    """mean(loss) / mean(base) on the same images, with its interval by the delta method."""
     ratio = loss.mean() / base.mean()
     se = (loss - ratio * base).std(ddof=1) / math.sqrt(len(loss)) / base.mean()
     return {"relative": ratio, **{f"relative.{end}": value for end, value in interval(ratio, se).items()}}
 
 
-def norms_drawing(ratios: pd.DataFrame, name: str, said: str) -> Drawing:
-    """Panels: prop_i against the rung at three noise levels; its mean over the rungs against the noise level.
+def norms_figure(ratios: pd.DataFrame, name: str, said: str) -> Figure:
+    """Three panels of prop_i against the rung, at three noise levels, and one of its mean over the rungs.
 
-    ratios: of `norm_ratios`, with a column `model` where there are several. said: n and protocol.
+    ratios: from `norm_ratios`, with a column `model` where there are several. said: n and protocol, for the caption.
     """
     held = [column for column in ("model", "rho") if column in ratios]
     ratios = ratios.assign(line=ratios[held].agg(", ".join, axis=1))
     levels = {line: sorted(part["sigma"].unique()) for line, part in ratios.groupby("line")}
-    look, panels = looks(ratios["line"]), []
-    for share in (0.15, 0.5, 0.85):
-        at = {line: sigmas[round(share * (len(sigmas) - 1))] for line, sigmas in levels.items()}
-        shown = {line: ratios[(ratios["line"] == line) & (ratios["sigma"] == at[line])] for line in look}
-        lines = [series(part, line, "rung", "ratio", **look[line]) for line, part in shown.items()]
-        title = f"sigma {', '.join(f'{sigma:.2g}' for sigma in dict.fromkeys(at.values()))}"
-        rungs = range(0, int(ratios["rung"].max()) + 1, 1 + int(ratios["rung"].max()) // 10)
-        panels.append(Panel("rung  (0 = full resolution)", RATIO, title, tuple(lines), ticks=rungs, level=1.0))
+    look = looks(ratios["line"])
+    at = [
+        {line: sigmas[round(share * (len(sigmas) - 1))] for line, sigmas in levels.items()}
+        for share in (0.15, 0.5, 0.85)
+    ]
+    titles = [f"sigma {', '.join(f'{sigma:.2g}' for sigma in dict.fromkeys(each.values()))}" for each in at]
+    panels = Panels([*titles, "all noise levels"])
+    rungs = range(0, int(ratios["rung"].max()) + 1, 1 + int(ratios["rung"].max()) // 10)
+    for i, sigmas in enumerate(at):
+        for line in look:
+            part = ratios[(ratios["line"] == line) & (ratios["sigma"] == sigmas[line])]
+            panels.line(i, part, line, "rung", "ratio", **look[line])
+        panels.axes(i, "rung  (0 = full resolution)", RATIO, ticks=rungs)
     mean = over_rungs(ratios.assign(rho=ratios["line"]).drop(columns="model", errors="ignore"))
-    lines = [series(mean[mean["rho"] == line], line, "sigma", "ratio", **look[line]) for line in look]
-    panels.append(Panel("sigma", "mean over rungs of prop_i", "all noise levels", tuple(lines), log="x", level=1.0))
+    for line in look:
+        panels.line(3, mean[mean["rho"] == line], line, "sigma", "ratio", **look[line])
+    panels.axes(3, "sigma", "mean over rungs of prop_i", log="x")
+    for i in range(4):
+        panels.level(i, 1.0)
     sentence = (
-        "How long the skip is beside the main branch where a decoder block joins them. rho scales d_i; u_i of outer"
-        f" rungs answers to what is scaled further in. Whiskers: 95 % intervals. {said}"
+        "Norm of the skip over the norm of the main branch where a decoder block joins them. rho scales d_i; u_i of an"
+        f" outer rung also depends on the factors further in. Whiskers: 95 % intervals. {said}"
     )
-    return Drawing(name, "Norm ratio of skip and main branch", sentence, tuple(panels), columns=2)
+    return panels.figure(name, "Norm ratio of skip and main branch", sentence)
 
 
-def losses_drawing(losses: pd.DataFrame, name: str, extractor: str, said: str) -> Drawing:
-    """A column a space: the loss, and below it the loss over that at rho 1, against the noise level."""
-    look, rows = looks(losses["rho"]), ([], [])
-    labels = {"pixel": "per pixel, x0 in the data's range", "feature": f"per feature of {extractor}"}
-    for space, part in losses.groupby("space", sort=False):
-        for panels, y, label, log, level in (
-            (rows[0], "loss", f"mean squared error\n{labels[space]}", "xy", None),
-            (rows[1], "relative", "loss / loss at rho 1", "xy", 1.0),
-        ):
-            lines = [series(part[part["rho"] == rho], rho, "sigma", y, **look[rho]) for rho in look]
-            panels.append(Panel("sigma", label, f"{space} space", tuple(lines), log=log, level=level))
+def losses_figure(losses: pd.DataFrame, name: str, extractor: str, said: str) -> Figure:
+    """Upper row: the loss against the noise level, a column for each space. Lower row: the loss over that at rho 1."""
+    look, spaces = looks(losses["rho"]), list(losses["space"].unique())
+    panels = Panels([f"{space} space" for _ in range(2) for space in spaces], columns=len(spaces))
+    units = {"pixel": "per pixel, x0 in the data's range", "feature": f"per feature of {extractor}"}
+    for i, space in enumerate(spaces):
+        below, part = len(spaces) + i, losses[losses["space"] == space]
+        for rho in look:
+            panels.line(i, part[part["rho"] == rho], rho, "sigma", "loss", **look[rho])
+            panels.line(below, part[part["rho"] == rho], rho, "sigma", "relative", **look[rho])
+        panels.axes(i, "sigma", f"mean squared error<br>{units[space]}", log="xy")
+        panels.axes(below, "sigma", "loss / loss at rho 1", log="xy")
+        panels.level(below, 1.0)
     sentence = (
-        "What one call makes of a noised training image, against the noise level. Means over images; whiskers: 95 %"
-        f" intervals, below of the paired ratio. {said}"
+        "Error of one network call on a noised training image, against the noise level. Means over images. Whiskers:"
+        f" 95 % intervals, in the lower row of the paired ratio. {said}"
     )
-    return Drawing(name, "Denoising loss in pixel and feature space", sentence, (*rows[0], *rows[1]), len(rows[0]))
+    return panels.figure(name, "Denoising loss in pixel and feature space", sentence)

@@ -1,13 +1,13 @@
-"""The default feature extractor's network: a small convolutional digit classifier."""
+"""The network of the embedded feature extractor: a small convolutional digit classifier."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Classifier(nn.Module):
-    """Images (B C size size) in [0, 1] -> features (B D), taken before the last activation, and logits (B classes).
+    """Images (B C size size) in [0, 1] -> features (B D) and logits (B classes).
 
-    Features before the activation have no dead dimensions, so that their covariance has full rank.
+    The features are taken before the last activation, where no dimension is dead: their covariance has full rank.
     """
 
     def __init__(self, size=28, in_channels=1, width=32, features=64, classes=10):

@@ -1,25 +1,30 @@
-"""clean-fid's Inception-v3 as an extractor: its weights, its resize, its features; the distance is ours."""
+"""clean-fid's Inception-v3 as an extractor. Its weights, its resize and its features are used; the distance is ours."""
 
 import os
 import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..files import sha256, write
 from ..weights.download import fetch
-from .features import Features, MetricsCard, check_pixels
+from .extractor import EXTRACTORS, Extractor, Features, check_pixels
 
-# Where clean-fid itself looks; its paths are hard-coded.
+if TYPE_CHECKING:
+    from .cards import ImageMetrics
+
+MODES = ("clean", "legacy_pytorch", "legacy_tensorflow")
+# clean-fid looks for its weights here. The path is fixed in its code.
 TORCHSCRIPT = Path("/tmp" if os.name != "nt" else ".") / "inception-2015-12-05.pt"
 PYTORCH = "pt_inception-2015-12-05-6726825d.pth"
 URLS = {
     TORCHSCRIPT.name: "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
     PYTORCH: "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/" + PYTORCH,
 }
-SMALLEST = 80_000_000  # bytes; both files are above 90 MB, and a truncated download would be taken for whole
+SMALLEST = 80_000_000  # bytes; both files have more than 90 MB, so a smaller one is a truncated download
 
 
 def weights_path(mode: str) -> Path:
@@ -28,12 +33,13 @@ def weights_path(mode: str) -> Path:
     return TORCHSCRIPT if mode != "legacy_pytorch" else Path(torch.hub.get_dir()) / "checkpoints" / PYTORCH
 
 
-def pinned(card: MetricsCard) -> str:
-    """The sha256 of the weights that clean-fid will load, which are fetched where they are missing.
+def pinned(card: "ImageMetrics") -> str:
+    """The sha256 of the weights that clean-fid will load. Missing weights are downloaded.
 
-    It is part of every key and record: those of TorchScript are code, at one path in a folder that all may write to,
-    and no digest of them is published. Of pytorch-fid's the name tells the first digits. Raises FileNotFoundError,
-    saying what to put where, and ValueError for a truncated file or another digest than the card's.
+    The digest is part of every key and record, because TorchScript weights are code in a folder that every user can
+    write to, and nobody publishes their digest. The file name of pytorch-fid's weights holds the first digits.
+    Raises FileNotFoundError, naming the file and its place, where they cannot be downloaded. Raises ValueError for a
+    truncated file, and for another digest than the card's.
     """
     path = weights_path(card.mode)
     if not path.exists():
@@ -46,9 +52,9 @@ def pinned(card: MetricsCard) -> str:
     _whole(path)
     digest = sha256(path)
     told = PYTORCH.rpartition("-")[2].removesuffix(".pth") if path.name == PYTORCH else ""
-    said = (card.sha256 or told).strip().lower()
-    if not digest.startswith(said):
-        raise ValueError(f"{path} has sha256 {digest}, but {said} is known; delete it to fetch it again")
+    known = (card.sha256 or told).strip().lower()
+    if not digest.startswith(known):
+        raise ValueError(f"{path} has sha256 {digest}, but {known} is known; delete it to fetch it again")
     return digest
 
 
@@ -59,7 +65,7 @@ def _whole(path: Path) -> None:
 
 
 def _missing(path: Path, error: OSError) -> FileNotFoundError:
-    reason = error.__cause__ or error  # `fetch` names a place of its own
+    reason = error.__cause__ or error  # the message of `fetch` names its own cache
     return FileNotFoundError(
         f"clean-fid's Inception-v3 is not at {path} and cannot be downloaded ({reason}); fetch {URLS[path.name]} on"
         " another machine and put it there"
@@ -67,23 +73,23 @@ def _missing(path: Path, error: OSError) -> FileNotFoundError:
 
 
 def build_resize(mode: str):
-    """clean-fid's own function: uint8 (H W 3) -> float32 (299 299 3) in 0 .. 255; of `legacy_tensorflow` the identity,
-    because that network resizes within."""
+    """clean-fid's resize: uint8 (H W 3) -> float32 (299 299 3) in 0 .. 255. In mode `legacy_tensorflow` it returns the
+    image as it is, because that network resizes itself."""
     from cleanfid.resize import build_resizer
 
-    with warnings.catch_warnings():  # for `legacy_pytorch` it would silence every warning of the process
+    with warnings.catch_warnings():  # in mode `legacy_pytorch` clean-fid silences every warning of the process
         return build_resizer(mode)
 
 
-class CleanFidExtractor:
-    """2048 features of images resized to 299 x 299 by clean-fid's own rule of `mode`; no class probabilities.
+class CleanFidExtractor(Extractor):
+    """2048 features of images resized to 299 x 299 by clean-fid in the card's mode. No class probabilities.
 
-    Grey images become three equal channels. Raises FileNotFoundError, saying what to put where, when the weights are
-    neither there nor to be had, ValueError when they are not those of the card's sha256 (`MetricsCard.resolved`).
-    threads: how many images are resized at once; the features do not depend on it.
+    Grey images become three equal channels. threads: images resized at once; the features do not depend on it.
+    Raises FileNotFoundError, naming the file and its place, where the weights are missing and cannot be downloaded.
+    Raises ValueError where they do not have the card's sha256.
     """
 
-    def __init__(self, card: MetricsCard, device="cpu", threads: int | None = None):
+    def __init__(self, card: "ImageMetrics", device: str = "cpu", threads: int | None = None):
         import torch
         from cleanfid.features import build_feature_extractor
 
@@ -106,12 +112,35 @@ class CleanFidExtractor:
         return Features(features, np.zeros((len(features), 0), np.float32))
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 (N 2048), as the network gives them, of pixels uint8 (N C H W)."""
+        """Features float32 (N 2048), as the network computes them, of pixels uint8 (N C H W)."""
         return features_of(self.network, self.resize, pixels, self.batch, self.device, self.threads)
+
+    @classmethod
+    def dimensions(cls, card: "ImageMetrics") -> int:
+        return 2048
+
+    @classmethod
+    def check(cls, card: "ImageMetrics") -> None:
+        if card.mode not in MODES:
+            raise ValueError(f"metrics.mode '{card.mode}' is not one of: {', '.join(MODES)}")
+
+    @classmethod
+    def digest(cls, card: "ImageMetrics") -> str | None:
+        try:
+            return pinned(card)
+        except FileNotFoundError:  # a cell can still be described; building the extractor raises this error
+            return card.sha256
+
+    @classmethod
+    def look_for_weights(cls, card: "ImageMetrics") -> None:
+        pinned(card)  # building the network would let clean-fid download by itself, and torchvision print warnings
+
+
+EXTRACTORS["clean_fid"] = CleanFidExtractor
 
 
 def features_of(network, resize, pixels: np.ndarray, batch: int, device="cpu", threads: int = 1) -> np.ndarray:
-    """Features float32 (N D) of pixels uint8 (N C H W), each resized to what network (B 3 299 299) -> (B D) takes."""
+    """Features float32 (N D) of pixels uint8 (N C H W). network: (B 3 299 299) -> (B D). resize: `build_resize`."""
     import torch
 
     check_pixels(pixels)

@@ -1,35 +1,40 @@
-"""CLIP score (Hessel et al. 2021, without their factor 2.5; torchmetrics computes it): does an image show its prompt.
+"""CLIP score (Hessel et al. 2021, without their factor 2.5): whether an image shows its prompt. By torchmetrics.
 
-score(image, prompt) = max(100 cos(E_image, E_prompt), 0), in 0 .. 100, higher is better. The value of a cell is the
-mean over its images, with no reference, so that psi(image) = score - mean is exact. E are the two towers of a CLIP:
-scores of two CLIPs (another size, another training set) are two protocols and do not compare.
+score(image, prompt) = max(100 cos(E_image, E_prompt), 0), between 0 and 100; higher is better. E are the two towers of
+a CLIP. The value of a cell is the mean over its images. There is no reference, so psi(image) = score - mean is exact.
+Scores of two different CLIPs are two protocols and cannot be compared.
 """
 
 import hashlib
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..files import read_json, sha256
-from .features import Features, MetricsCard, check_pixels
+from .extractor import Features, check_pixels
+
+if TYPE_CHECKING:
+    from .cards import PromptMetrics
 
 HUB = "https://huggingface.co"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-NEEDED = {  # what transformers' save_pretrained writes, or wrote: any one of each
+NEEDED = {  # files of transformers' save_pretrained, in all its versions: one of each row
     "config.json": ("config.json",),
     "model.safetensors": WEIGHTS,
     "preprocessor_config.json": ("processor_config.json", "preprocessor_config.json"),
     "tokenizer.json": ("tokenizer.json", "vocab.json"),
 }
 READ = ["*.json", "merges.txt", "*.safetensors", "pytorch_model*.bin"]
-WIDTHS = {768: "B", 1024: "L", 1280: "H", 1408: "g", 1664: "bigG"}  # of image towers, as they are called
+WIDTHS = {768: "B", 1024: "L", 1280: "H", 1408: "g", 1664: "bigG"}  # width of an image tower -> its usual name
 
 
 def located(weights: str | None) -> Path:
-    """The folder of a CLIP in transformers' files: `weights` itself, or the hub's of that name, fetched if need be.
+    """The folder of a CLIP's files: `weights` itself, or the local copy of the hub's repository of that name.
 
-    The hub is not asked for what its cache has. Raises FileNotFoundError, saying which files to put where.
+    The hub is asked only where its cache lacks files. Raises FileNotFoundError, naming the missing files and their
+    place.
     """
     folder = Path(weights or "").expanduser()
     if weights and folder.is_dir():
@@ -53,7 +58,7 @@ def _lacks(folder: Path) -> str:
 
 
 def _of_hub(name: str) -> tuple[Path, str]:
-    """The hub's folder in its cache, and what is wrong with it."""
+    """The repository's folder in the hub's cache, and what is wrong with it ("" where nothing is)."""
     try:
         from huggingface_hub import snapshot_download
     except ModuleNotFoundError as error:
@@ -72,11 +77,11 @@ def _of_hub(name: str) -> tuple[Path, str]:
     return folder, reason
 
 
-def pinned(card: MetricsCard) -> str:
-    """The sha256 of all that scores depend on: names and contents of the files that are read.
+def pinned(card: "PromptMetrics") -> str:
+    """The sha256 of everything that scores depend on: names and contents of the files that are read.
 
-    Raises as `located`, and ValueError for another digest than the card's, for what is no CLIP, or where the name of
-    the card, under which values are filed, does not begin with what the weights are: ViT-B/32.
+    Raises what `located` raises. Raises ValueError for another digest than the card's, for a model that is no CLIP, and
+    where the card's name does not begin with the kind of the weights, as ViT-B/32: values are filed under this name.
     """
     folder = located(card.weights)
     config = read_json(folder / "config.json")
@@ -99,16 +104,19 @@ def pinned(card: MetricsCard) -> str:
 
 
 def _read(folder: Path) -> list[Path]:
-    """The files that are read: pickled weights only where there are no safetensors."""
+    """The files that are read. Pickled weights are read only where there are no safetensors."""
     patterns = READ[:-1] if any(folder.glob("*.safetensors")) else READ
     return sorted({file for pattern in patterns for file in folder.glob(pattern)})
 
 
 class ClipScoreExtractor:
-    """One score an image, float32 (N 1), as its features; no class probabilities. Scored one by one, so that no score
-    depends on the images beside it. Raises as `pinned`, ModuleNotFoundError without transformers."""
+    """One score per image, float32 (N 1), in place of features. No class probabilities.
 
-    def __init__(self, card: MetricsCard, device="cpu"):
+    Images are scored one by one, so a score does not depend on other images. Raises what `pinned` raises, and
+    ModuleNotFoundError without transformers.
+    """
+
+    def __init__(self, card: "PromptMetrics", device="cpu"):
         import torch
 
         try:
@@ -121,7 +129,7 @@ class ClipScoreExtractor:
             given = dict(local_files_only=True, dtype=torch.float32, output_loading_info=True)
             model, told = transformers.CLIPModel.from_pretrained(folder, **given)
             processor = transformers.CLIPProcessor.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # whatever a damaged file makes transformers raise
+        except Exception as error:  # transformers raises many types for damaged files
             said = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ValueError(f"{folder} cannot be read as a CLIP ({said}); fetch its files again") from error
         if told["missing_keys"]:
@@ -130,7 +138,7 @@ class ClipScoreExtractor:
         self.clip = _Towers(model.eval().requires_grad_(False).to(self.device)), _Prepare(processor, positions)
 
     def __call__(self, pixels: np.ndarray, prompts: list[str]) -> Features:
-        """pixels uint8 (N C H W), 0 .. 255; prompts: of each of them."""
+        """pixels uint8 (N C H W), 0 .. 255. prompts: one for each image."""
         import torch
         from torchmetrics.functional.multimodal import clip_score
 
@@ -144,7 +152,7 @@ class ClipScoreExtractor:
 
 
 class _Towers:
-    """A CLIPModel as torchmetrics wants one: its features are tensors (transformers 5 gives more around them)."""
+    """A CLIPModel whose features are plain tensors, as torchmetrics needs them (transformers 5 returns objects)."""
 
     def __init__(self, model):
         self.model, self.config = model, model.config
@@ -165,8 +173,8 @@ def _embedding(found):
 
 
 class _Prepare:
-    """A CLIPProcessor that cuts long prompts but keeps their end token, which is where a prompt's embedding is read:
-    torchmetrics itself would cut it off, and all long prompts would look alike."""
+    """A CLIPProcessor that cuts long prompts but keeps their end token. CLIP reads a prompt's embedding there;
+    torchmetrics alone would cut it off, and all long prompts would score alike."""
 
     def __init__(self, processor, positions: int):
         self.processor, self.positions = processor, positions
@@ -177,9 +185,9 @@ class _Prepare:
 
 
 def clip_score(scores: np.ndarray) -> tuple[float, np.ndarray]:
-    """The mean of scores (N 1), and the influence psi (N) of each image on it: score - mean.
+    """The mean of scores (N 1), and the influence psi (N) of each image: score - mean.
 
-    Raises ValueError, naming the first bad image, on NaN or infinity.
+    Raises ValueError, naming the first bad image, for NaN or infinity.
     """
     each = np.asarray(scores, dtype=np.float64)[:, 0]
     bad = ~np.isfinite(each)

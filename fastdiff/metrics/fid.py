@@ -1,7 +1,8 @@
 """The Frechet distance between two Gaussians fitted to features (Heusel et al. 2017).
 
-d^2 = |m - m_ref|^2 + tr(S + S_ref - 2 sqrt(S S_ref)). With S_ref = L L', the trace of the root is the sum of the roots
-of the eigenvalues of L' S L, which is symmetric: no `sqrtm`, no imaginary part, and L is computed once a reference.
+d^2 = |m - m_ref|^2 + tr(S + S_ref - 2 sqrt(S S_ref)). With S_ref = L L', the trace of the root is the sum of the square
+roots of the eigenvalues of L' S L. This matrix is symmetric, so there is no `sqrtm` and no imaginary part. L is computed
+once for each reference.
 """
 
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-LARGE = 512  # dimensions from which LAPACK's product of a triangle is worth its call
+LARGE = 512  # dimensions; from here on LAPACK's triangular product is faster
 
 
 class _Moments(NamedTuple):
@@ -19,16 +20,16 @@ class _Moments(NamedTuple):
 
 
 class Moments(_Moments):
-    """n (None where a file does not tell), mean (D) and covariance (D D, divided by n - 1) of features, float64."""
+    """n (None where it is not known), mean (D) and covariance (D D, divided by n - 1) of features, float64."""
 
     @cached_property
     def factor(self) -> np.ndarray:
-        """L with L L' = cov, computed once: what a reference is asked for again and again."""
+        """L with L L' = cov, computed once."""
         return root(self.cov)
 
 
 def moments(features: np.ndarray) -> Moments:
-    """features (N D) of any float type. Raises ValueError, naming the first bad image, on NaN or infinity."""
+    """features (N D) of any float type. Raises ValueError, naming the first bad image, for NaN or infinity."""
     features = np.asarray(features, dtype=np.float64)
     if len(features) < 2:
         raise ValueError(f"a covariance needs at least 2 images; {len(features)} was given")
@@ -37,7 +38,7 @@ def moments(features: np.ndarray) -> Moments:
 
 
 def check_finite(features: np.ndarray, first: int = 0) -> None:
-    """Raises ValueError, naming the first bad image; image `first` is in row 0."""
+    """Raise ValueError, naming the first bad image, for NaN or infinity. first: the number of the image in row 0."""
     bad = ~np.isfinite(features).all(1)
     if bad.any():
         raise ValueError(
@@ -46,7 +47,7 @@ def check_finite(features: np.ndarray, first: int = 0) -> None:
 
 
 def root(cov: np.ndarray) -> np.ndarray:
-    """A factor L (D r) with L L' = cov: Cholesky's, or, of a rank-deficient covariance, that of its r eigenvectors."""
+    """A factor L (D r) with L L' = cov: by Cholesky, or from the r eigenvectors of a rank-deficient covariance."""
     try:
         return np.linalg.cholesky(cov)
     except np.linalg.LinAlgError:
@@ -56,12 +57,12 @@ def root(cov: np.ndarray) -> np.ndarray:
 
 
 def above_rounding(values: np.ndarray) -> np.ndarray:
-    """Which eigenvalues of a positive matrix are more than rounding, whose roots would be 1e8 times as large."""
+    """Which eigenvalues of a positive matrix exceed rounding errors. The square root of rounding would be large."""
     return values > max(len(values) * np.finfo(np.float64).eps * values.max(initial=0), 0)
 
 
 def frechet(arm: Moments, reference: Moments) -> float:
-    """Frechet distance, in squared units of the features; the same number as clean-fid's."""
+    """Frechet distance, in squared units of the features. It equals clean-fid's."""
     return _distance(arm.mean, np.trace(arm.cov), _eigenvalues(arm.cov, reference.factor), reference)
 
 
@@ -72,13 +73,13 @@ def _eigenvalues(cov: np.ndarray, L: np.ndarray) -> np.ndarray:
     from scipy.linalg import eigvalsh
     from scipy.linalg.lapack import dsygst
 
-    product, _ = dsygst(cov, L, itype=2, lower=1)  # only the lower half, by a quarter of the multiplications
+    product, _ = dsygst(cov, L, itype=2, lower=1)  # the lower half, with a quarter of the multiplications
     return eigvalsh(product, lower=True, driver="ev", overwrite_a=True, check_finite=False)
 
 
 def frechet_of(features: np.ndarray, reference: Moments) -> float:
-    """The same from features (N D) themselves. Of fewer images than dimensions the eigenvalues are those of the Gram
-    matrix X L (X L)' / (N - 1), N x N, with X the centred features: less work, and no roots of zeros."""
+    """Frechet distance of features (N D). With fewer images than dimensions, the eigenvalues come from the Gram matrix
+    X L (X L)' / (N - 1), N x N, with X the centred features. That is less work, and no zero is rooted."""
     n, dimensions = features.shape
     if n >= dimensions or n < 2:
         return frechet(moments(features), reference)

@@ -6,8 +6,8 @@ import numpy as np
 def split_divergences(probabilities: np.ndarray, order: np.ndarray, splits: int) -> list[np.ndarray]:
     """KL(p(y|x) || p(y)) of each image, split by split; p(y) is the split's own mean.
 
-    probabilities (N classes) summing to 1; order: a permutation of 0 .. N - 1, because the score depends on it;
-    split i holds places i N // splits .. (i + 1) N // splits, as in the original code.
+    probabilities (N classes), each row summing to 1. order: a permutation of 0 .. N - 1; the score depends on it.
+    Split i has places i N // splits .. (i + 1) N // splits of the order, as in the original code.
     """
     p = np.asarray(probabilities, dtype=np.float64)[order]
     n = len(p)
@@ -19,12 +19,12 @@ def split_divergences(probabilities: np.ndarray, order: np.ndarray, splits: int)
 
 
 def shuffled(n: int) -> np.ndarray:
-    """The order the benchmark uses: a fixed shuffle (seed 2020, as torch-fidelity), the same for every arm."""
+    """The benchmark's order: a fixed shuffle (seed 2020, as in torch-fidelity), the same for every arm."""
     return np.random.RandomState(2020).permutation(n)
 
 
 def split_scores(probabilities: np.ndarray, order: np.ndarray, splits: int) -> np.ndarray:
-    """exp(mean divergence) of each split (splits); the original's `std` is this array's, divided by the number."""
+    """exp(mean divergence) of each split (splits). The original code's `std` is the standard deviation of this."""
     return np.array([np.exp(kl.mean()) for kl in split_divergences(probabilities, order, splits)])
 
 

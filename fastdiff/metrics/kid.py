@@ -1,7 +1,7 @@
 """The Kernel Inception Distance (Binkowski et al. 2018): the unbiased squared MMD with k(x, y) = (x.y / D + 1)^3.
 
 KID = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j), x the arm, y the reference.
-It has no bias at any n, and may be negative. In float64 throughout.
+It is unbiased at any n and can be negative. All computation is in float64.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def within(features: np.ndarray) -> np.ndarray:
-    """mean_{j != i} k(x_i, x_j) of each image (N). Its mean belongs to a reference, and is worth keeping with it.
+    """mean_{j != i} k(x_i, x_j) of each image (N). Of a reference, keep its mean: every KID against it needs it.
 
-    N^2 D / 2 multiplications, memory O(N + D) beside the features. Raises ValueError below two images.
+    N^2 D / 2 multiplications; memory O(N + D) beside the features. Raises ValueError for fewer than two images.
     """
     x = _checked(features)
     n, sums = len(x), np.zeros(len(x))
@@ -50,22 +50,27 @@ def between(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def kid(features: np.ndarray, reference: np.ndarray, reference_within: float | None = None) -> float:
-    """The full-sample estimate: every pair, no draw, so that it depends on no seed and no order.
+    """The estimate over all pairs. It depends on no seed and on no order.
 
-    features (N D), reference (M D) of any float type; reference_within: `within(reference).mean()`, where it is kept.
+    features (N D), reference (M D) of any float type. reference_within: `within(reference).mean()`, where it is known.
     """
     if reference_within is None:
         reference_within = within(reference).mean()
-    return float(within(features).mean() + reference_within - 2 * between(features, reference).mean())
+    return kid_value(within(features), between(features, reference), reference_within)
+
+
+def kid_value(own: np.ndarray, other: np.ndarray, reference_within: float) -> float:
+    """KID from `within` (n) and `between` (n) of the arm's features."""
+    return float(own.mean() + reference_within - 2 * other.mean())
 
 
 def kid_subsets(
     features: np.ndarray, reference: np.ndarray, subsets: int = 100, size: int = 1000, seed: int = 2020
 ) -> np.ndarray:
-    """The same estimate on `subsets` random subsets of `size` images a side (subsets); KID as printed is the mean.
+    """The same estimate on `subsets` random subsets of `size` images of each side (subsets). Papers print the mean.
 
-    As torch-fidelity and clean-fid: RandomState(seed) draws the arm's subset, then the reference's, without
-    replacement. Neither says how sure the mean is: subsets overlap, so their spread shrinks with no n.
+    As in torch-fidelity and clean-fid, RandomState(seed) draws the arm's subset, then the reference's, without
+    replacement. Their spread is no standard error of the mean: subsets overlap, and it does not shrink with n.
     """
     x, y = _checked(features), _checked(reference)
     size = min(size, len(x), len(y))

@@ -1,6 +1,6 @@
-"""Image by image against the slow output of the same seed: PSNR, SSIM, distance of features.
+"""Images compared one by one with the slow sampler's images of the same seed: PSNR, SSIM, distance of features.
 
-Quality of a set says nothing about single images: an accelerated sampler may keep FID and draw other pictures.
+The quality of a set says nothing about single images: an accelerated sampler can keep FID and draw other pictures.
 """
 
 import math
@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from .features import check_pixels
+from .extractor import check_pixels
 from .fid import check_finite
 
 WORST_IS_LOW = {"psnr": True, "ssim": True, "largest_difference": False, "feature_distance": False}
@@ -23,11 +23,11 @@ def paired(
     slow_features: np.ndarray | None = None,
     batch: int = 250,
 ) -> dict[str, np.ndarray]:
-    """`psnr` (dB), `largest_difference` (levels, 0 for identical images alone), `ssim` in [-1, 1] of images from 11
-    pixels a side on, which its window fits, and with features (N D) their `feature_distance`: float64 (N) each.
+    """Compare image i of both sets, which have the same noise. pixels: uint8 (N C H W), 0 .. 255.
 
-    pixels uint8 (N C H W), 0 .. 255; image i of both has the same noise. Raises ValueError for unequal shapes or none,
-    and for features that are NaN or infinite, naming the first bad image.
+    Returns float64 (N) each: `psnr` (dB); `largest_difference` (levels; 0 only for identical images); `ssim` in
+    [-1, 1], for images of at least 11 pixels a side; `feature_distance`, where features (N D) are given. Raises
+    ValueError for unequal shapes, for no images, and for features that are NaN or infinite, naming the first bad image.
     """
     _alike(pixels, slow_pixels, "images")
     for array in (pixels, slow_pixels):
@@ -47,7 +47,7 @@ def paired(
 
 
 def feature_distance(features: np.ndarray, slow_features: np.ndarray) -> np.ndarray:
-    """Euclidean distance (N) between the features (N D) of both images of each pair. Raises ValueError as `paired`."""
+    """Euclidean distance (N) between the features (N D) of each pair. Raises what `paired` raises."""
     _alike(features, slow_features, "features")
     check_finite(features)
     check_finite(slow_features)
@@ -55,8 +55,8 @@ def feature_distance(features: np.ndarray, slow_features: np.ndarray) -> np.ndar
 
 
 def _psnr(pixels: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """10 log10(255^2 / mse). Of identical images mse counts as that of one value off by one level, 1 / (C H W): the
-    most that uint8 images can have short of infinity, which would be the mean of any set it is in."""
+    """10 log10(255^2 / mse). Identical images get the mse of one value off by one level, 1 / (C H W), because infinity
+    would become the mean of its set."""
     mse = ((pixels.astype(np.float64) - slow) ** 2).mean((1, 2, 3))
     return 10 * np.log10(255**2 / mse.clip(min=1 / pixels[0].size))
 
@@ -66,7 +66,7 @@ def _difference(pixels: np.ndarray, slow: np.ndarray) -> np.ndarray:
 
 
 def _ssim(pixels: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """Gaussian window of 11 pixels, sigma 1.5; mean over pixels and channels."""
+    """SSIM with a Gaussian window of 11 pixels, sigma 1.5. Mean over pixels and channels."""
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -75,10 +75,10 @@ def _ssim(pixels: np.ndarray, slow: np.ndarray) -> np.ndarray:
 
 
 def summary(found: dict[str, np.ndarray], worst: int = 8, first: int = 0) -> dict[str, dict]:
-    """By measure of `paired`: n, mean, se and the ends of its 95 % interval, quantiles, and the worst cases.
+    """For each measure of `paired`: n, mean, se, the 95 % interval of the mean, quantiles, and the worst cases.
 
-    worst: how many; `worst` holds their numbers, the worst first, counted from `first`, and `worst_values` their
-    values. The interval is of the mean over images of this kind, mean -+ 1.96 sd / sqrt(n).
+    worst: number of worst cases. first: number of the first image. `worst` has the numbers of these images, worst
+    first, and `worst_values` their values. The interval is mean -+ 1.96 sd / sqrt(n).
     """
     return {name: _summary(values, WORST_IS_LOW[name], worst, first) for name, values in found.items()}
 

@@ -29,12 +29,12 @@ class PRDCValues(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How n arm images and m reference images lie in one another's balls, and what would change without one of them.
+    """Which of n arm images and m reference images lie in each other's balls, and what changes without one of them.
 
-    balls (n): of the reference, around each arm image. covering (m): arm images in the ball of each reference image.
-    recalling (m): balls of the arm around each reference image. sole_cover, sole_recall (m): the arm image of these,
-    where it is the only one. nearest (n k): numbers of the k nearest other arm images. shell (pairs 2): arm image a and
-    reference image j that lies outside a's ball, but within the one it has when one of its k nearest is left out.
+    balls (n): number of reference balls around each arm image. covering (m): number of arm images in the ball of each
+    reference image. recalling (m): number of arm balls around each reference image. sole_cover, sole_recall (m): the
+    arm image behind these, where it is the only one. nearest (n k): the k nearest other arm images. shell (pairs 2):
+    arm image a and reference image j outside a's ball but inside the ball that a has without one of its k nearest.
     """
 
     k: int
@@ -53,16 +53,16 @@ class Counts(NamedTuple):
 
 
 def radii(features: np.ndarray, k: int = K) -> np.ndarray:
-    """Squared distance (N) of each image to its k-th nearest other one, float64; a reference's is worth keeping.
+    """Squared distance (N) of each image to its k-th nearest other image, float64. Keep a reference's.
 
-    Raises ValueError, naming the first bad image, on NaN or infinity, and where there are not k others.
+    Raises ValueError for NaN or infinity, naming the first bad image, and where there are not k other images.
     """
     return neighbours(features, k)[0]
 
 
 def neighbours(features: np.ndarray, k: int = K) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Squared distances (N) to the k-th and to the next nearest other image (inf where there is none), and the numbers
-    (N k) of the k nearest."""
+    """Squared distances (N) to the k-th and to the (k + 1)-th nearest other image (inf where there is none), and the
+    numbers (N k) of the k nearest."""
     x = _checked(features, k)
     x = x - x.mean(0)
     reach, wider, nearest = np.empty(len(x)), np.full(len(x), np.inf), np.empty((len(x), k), int)
@@ -83,10 +83,10 @@ def prdc(
     closed: bool = True,
     reference_radii: np.ndarray | None = None,
 ) -> PRDCValues:
-    """The four of an arm's features (N D) against the reference's (M D), of any float type.
+    """The four values of an arm's features (N D) against a reference's (M D), of any float type.
 
-    closed: an image on the surface of a ball lies in it. reference_radii: `radii(reference, k)`, where it is kept.
-    (N^2 + N M + M^2) D multiplications, memory O((N + M) D).
+    closed: a ball includes its surface. reference_radii: `radii(reference, k)`, where they are known.
+    (N^2 + N M + M^2) D multiplications; memory O((N + M) D).
     """
     return counts(features, reference, k, closed, reference_radii).values()
 
@@ -98,11 +98,11 @@ def counts(
     closed: bool = True,
     reference_radii: np.ndarray | None = None,
 ) -> Counts:
-    """What `prdc` counts, and what leaving out an image of the arm would change."""
+    """The counts behind `prdc`, and how they change without each image of the arm."""
     x, y = _checked(features, k), _checked(reference, k)
     reach, wider, nearest = neighbours(x, k)
     real = radii(y, k) if reference_radii is None else reference_radii
-    middle = y.mean(0)  # distances do not depend on it, their rounding does
+    middle = y.mean(0)  # this changes no distance, only its rounding
     x, y = x - middle, y - middle
     balls = np.empty(len(x), int)
     covering, recalling, sole_cover, sole_recall = np.zeros((4, len(y)), int)
@@ -130,7 +130,7 @@ def _checked(features: np.ndarray, k: int) -> np.ndarray:
 
 
 def _squared(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """|x - y|^2 of each pair (N M), and what rounding may make of it."""
+    """|x - y|^2 of each pair (N M), and its possible rounding error."""
     size = (x * x).sum(1)[:, None] + (y * y).sum(1)
     return size - 2 * x @ y.T, TIE * size
 

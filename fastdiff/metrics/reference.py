@@ -1,10 +1,10 @@
-"""Reference statistics with a card that says of what: ours, and those of other projects' npz files.
+"""Reference statistics, from our npz files and from other projects' files, with a card that describes them.
 
-| file | arrays | what it does not tell |
+| file | arrays | unknown |
 |---|---|---|
 | ours | n, mean, cov, and a card beside it | nothing |
 | EDM, clean-fid, pytorch-fid, Analytic-DPM | mu, sigma | n, data, resize, extractor |
-| ADM's evaluator | mu, sigma, mu_s, sigma_s (its spatial features: not read), arr_0 (10,000 of the images) | the same |
+| ADM's evaluator | mu, sigma, mu_s, sigma_s (spatial features, not read), arr_0 (10,000 of the images) | the same |
 | older pytorch-fid | m, s | the same |
 """
 
@@ -23,10 +23,10 @@ LARGEST = 16384  # dimensions; a covariance of so many is 2 GB
 
 @dataclass(frozen=True)
 class ReferenceCard:
-    """Of what a reference is the statistics; None: not known.
+    """Describes reference statistics. None: not known.
 
-    data_sha256: digest of the images. split: `train`, `test`. n: images. resize: the rule that made them the
-    extractor's size, such as `clean`. extractor, extractor_sha256: name and digest of its weights. code_version: the
+    data_sha256: digest of the images. split: `train`, `test`. n: number of images. resize: the rule that resizes them
+    for the extractor, as `clean`. extractor, extractor_sha256: its name and the digest of its weights. code_version:
     version of the code that computed the statistics.
     """
 
@@ -44,11 +44,11 @@ class ReferenceCard:
 
     @property
     def unknown(self) -> list[str]:
-        """Names of the fields of which nothing is known."""
+        """Names of the fields that are not known."""
         return [field.name for field in fields(self) if getattr(self, field.name) is None]
 
     def refuse_other(self, asked: "ReferenceCard", path: Path) -> None:
-        """Raises ValueError, naming the field, where both know a value and it is not the same."""
+        """Raise ValueError, naming the field, where both cards know a value and the values differ."""
         for field in fields(self):
             ours, theirs = getattr(self, field.name), getattr(asked, field.name)
             if None not in (ours, theirs) and ours != theirs:
@@ -58,7 +58,7 @@ class ReferenceCard:
 
 
 class Reference(NamedTuple):
-    """Moments (n is None where it is unknown) and the card; its factor is computed once, when first asked for."""
+    """Moments (n is None where it is unknown), their card, and the kind of file they come from."""
 
     moments: Moments
     card: ReferenceCard
@@ -71,12 +71,12 @@ class Reference(NamedTuple):
 
 
 def card_path(path: Path) -> Path:
-    """Where the card of an npz is: `name.npz` -> `name.card.json`."""
+    """Path of the card of an npz: `name.npz` -> `name.card.json`."""
     return Path(path).with_suffix(".card.json")
 
 
 def write_reference(path: str | Path, moments: Moments, card: ReferenceCard) -> Path:
-    """The npz, and the card with the npz's digest beside it. Raises ValueError for a card of another n."""
+    """Write the npz and beside it the card with the npz's digest. Raises ValueError for a card with another n."""
     path = Path(path)
     if path.suffix != ".npz":
         raise ValueError(f"reference statistics are written as .npz, not as {path.name}")
@@ -89,11 +89,11 @@ def write_reference(path: str | Path, moments: Moments, card: ReferenceCard) -> 
 
 
 def read_reference(path: str | Path, asked: ReferenceCard | None = None) -> Reference:
-    """Statistics of any of the formats above, with what is known of them. Nothing pickled is read.
+    """Read statistics in any format of the table above. Nothing pickled is read.
 
-    asked: what the statistics have to be of; a field that the card knows to be another is refused by its name, one
-    that nobody knows is in `card.unknown`. Raises FileNotFoundError, and ValueError for a file that holds something
-    else, statistics that are no mean and covariance, and a card that belongs to another npz.
+    asked: the card that the statistics must match in every field that both know; the fields that are not known are in
+    `card.unknown`. Raises FileNotFoundError, and ValueError for a file without statistics, for statistics that are no
+    mean and covariance, for a field that does not match, and for the card of another npz.
     """
     path = Path(path)
     if not path.exists():
@@ -138,7 +138,7 @@ def _check_values(path: Path, mean: np.ndarray, cov: np.ndarray) -> None:
 
 
 def _card(path: Path, n: int | None) -> ReferenceCard:
-    """The card beside the npz, or one that knows n alone."""
+    """The card beside the npz, or one with n only."""
     if not card_path(path).exists():
         return ReferenceCard(n=n)
     said = read_json(card_path(path))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..metrics.direction import sign
+from ..metrics.cards import sign
 from ..statistics import Estimate, verdicts
 from . import clock
 from .rows import plain

@@ -4,7 +4,7 @@ from html import escape
 
 import pandas as pd
 
-from ..metrics.direction import words
+from ..metrics.cards import words
 from . import clock
 from .best import BOUNDS, Pick
 from .html import DASH, RANGE, cell, coloured, command, details, ends, number, signed, table

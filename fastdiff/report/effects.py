@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..bench.ledger import Ledger
-from ..metrics.direction import sign
+from ..metrics.cards import sign
 from ..statistics import Estimate, estimate, first_order, verdicts
 from .rows import SETTING, cached
 from .words import cache, norms, rho

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ..metrics.direction import sign, words
+from ..metrics.cards import sign, words
 from ..tracking import contact_sheet
 from . import clock
 from .labels import annotate

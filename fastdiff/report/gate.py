@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..bench.ledger import Ledger
-from ..metrics.direction import judged_by, sign
+from ..metrics.cards import judged_by, sign
 from ..statistics import Estimate, difference, first_order, verdicts
 from .rivals import compared
 from .rows import row, rows

@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from ..metrics.direction import sign
+from ..metrics.cards import sign
 from . import clock
 from .effects import Effect, Effects
 from .html import DASH, cell, coloured, number, signed, table

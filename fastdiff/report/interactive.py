@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from ..metrics.direction import sign, words
+from ..metrics.cards import sign, words
 from . import clock
 from .figures import colour_of, marker_of
 from .rows import plain

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ..bench.ledger import Ledger
-from ..metrics.direction import sign
+from ..metrics.cards import sign
 from ..statistics import Estimate, correlation, difference, verdicts
 from .rows import SETTING, cached, main_columns, plain, same
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..bench.ledger import Ledger
-from ..metrics.direction import sign
+from ..metrics.cards import sign
 from . import answer, clock, figures, meanings, samples
 from .best import BOUNDS, at_least, by_nfe
 from .cards import SURE, calls_table, cards

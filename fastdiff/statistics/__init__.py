@@ -1,4 +1,4 @@
-"""How sure a number is, and whether two differ."""
+"""Standard errors and intervals of metrics, and verdicts on differences."""
 
 from .influence import (
     Estimate,
@@ -9,7 +9,9 @@ from .influence import (
     first_order,
     frechet_expansion,
     inception_score_influence,
+    kid_influence,
     outside,
+    prdc_influence,
     standard_error,
 )
 from .jackknife import BLOCKS, frechet_left_out, jackknife, jackknife_error
@@ -32,8 +34,10 @@ __all__ = [
     "inception_score_influence",
     "jackknife",
     "jackknife_error",
+    "kid_influence",
     "outside",
     "p_value",
+    "prdc_influence",
     "standard_error",
     "verdicts",
 ]

@@ -1,14 +1,18 @@
-"""Intervals by influence values: one or two floats per image, from which every standard error follows.
+"""Intervals from influence values: one or two numbers per image give every standard error.
 
 The influence psi(x) of an image is the derivative of the metric when the arm's distribution is mixed with a point mass
-at x. To first order value = truth + mean(psi), so se = sd(psi) / sqrt(n), and for two arms that share their noise
-se = sd(psi_A - psi_B) / sqrt(n). The reference is taken as fixed.
+at x. To first order value = truth + mean(psi). So se = sd(psi) / sqrt(n), and se = sd(psi_A - psi_B) / sqrt(n) for two
+arms that share their noise. The reference is taken as fixed.
 
-To second order: psi is computed where the n images are, not where infinitely many would be, and so n se^2 is
-s^2 + c / n on average, while the value varies by s^2 + c / (2 n) (Efron & Stein 1981: the jackknife's variance counts
-the quadratic part twice). Where the arm comes near the reference s vanishes, and first-order standard errors are up to
-sqrt(2) too large. delta(x), half the change of psi(x) from one half of the images to the other, varies by c / n between
-images, so that n se^2 = max(var(psi) - var(delta) / 2, var(psi) / 4); with differences of arms as above.
+Second order: psi is computed from the same n images. Therefore n se^2 is s^2 + c / n on average, but the value varies
+by s^2 + c / (2 n) (Efron & Stein 1981: the jackknife's variance counts the quadratic part twice). Near the reference s
+vanishes, and first-order standard errors are up to sqrt(2) too large. delta(x) is half the change of psi(x) from one
+half of the images to the other. It varies by c / n between images, which gives the correction
+n se^2 = max(var(psi) - var(delta) / 2, var(psi) / 4), for differences of arms too.
+
+Precision, recall, density and coverage: with T the value of n images and T_i the value without image i,
+psi_i = (n - 1) (T - T_i) less its mean, the delete-one jackknife (Efron & Stein 1981). It is exact for precision and
+density, which are means. For recall and coverage its variance is an upper bound on average (docs/statistics.md).
 """
 
 import math
@@ -18,10 +22,10 @@ import numpy as np
 
 from ..metrics.fid import Moments, moments
 from ..metrics.inception_score import split_divergences
+from ..metrics.prdc import Counts
 
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
-ENOUGH = 3.9  # images a feature dimension: the least at which intervals were seen to keep their promise (250 of 64)
-
+ENOUGH = 3.9  # images per feature dimension: fewest at which the coverage of intervals was verified (250 images of 64)
 FEW = 100  # images: the same for KID, precision, recall, density, coverage
 
 
@@ -35,12 +39,12 @@ class Estimate(NamedTuple):
 
 
 def standard_error(psi: np.ndarray) -> float:
-    """Of a value, from the influence values (n) of its images, or (2 n) with delta below psi."""
+    """Standard error of a value. psi: influence values (n) of its images, or (2 n) with psi and delta as rows."""
     return _error(*_squares(psi))
 
 
 def _squares(psi: np.ndarray) -> tuple[float, float]:
-    """var(psi) / n and var(delta) / n, 0 where there is no delta."""
+    """var(psi) / n and var(delta) / n; the second is 0 where there is no delta."""
     first, second = (psi, None) if psi.ndim == 1 else psi
     return first.var(ddof=1) / len(first), 0.0 if second is None else second.var(ddof=1) / len(second)
 
@@ -50,15 +54,16 @@ def _error(first: float, second: float) -> float:
 
 
 def estimate(value: float, psi: np.ndarray) -> Estimate:
-    """Interval of a value from the influence values, (n) or (2 n), of its images."""
+    """Interval of a value. psi: influence values of its images, (n) or (2 n)."""
     se = standard_error(psi)
     return Estimate(value, se, value - Z95 * se, value + Z95 * se)
 
 
 def difference(a: float, b: float, psi_a: np.ndarray, psi_b: np.ndarray, paired: bool) -> Estimate:
-    """a - b with its interval. `paired`: image i has the same noise in both arms.
+    """a - b with its interval. paired: image i has the same noise in both arms.
 
-    Where one arm has no delta (a record of an older version) neither is used, and the interval is too wide if anything.
+    Where one arm has no delta (in a record of an older version), neither delta is used. The interval is then too wide
+    rather than too narrow.
     """
     if not paired:
         se = _error(*(one + other for one, other in zip(_squares(psi_a), _squares(psi_b))))
@@ -73,13 +78,13 @@ def difference(a: float, b: float, psi_a: np.ndarray, psi_b: np.ndarray, paired:
 
 
 def first_order(psi: np.ndarray) -> np.ndarray:
-    """psi (n) without delta."""
+    """psi (n), without delta."""
     return psi if psi.ndim == 1 else psi[0]
 
 
 def correlation(psi_a: np.ndarray, psi_b: np.ndarray) -> float:
-    """r of the influence values of paired arms: an interval is sqrt(1 - r) times as wide as without pairing. 1 where
-    the arms are identical, nan where one of them does not vary."""
+    """Correlation r of the influence values of paired arms. Pairing makes an interval sqrt(1 - r) times as wide.
+    1 where the arms are identical, nan where one of them does not vary."""
     a, b = first_order(psi_a), first_order(psi_b)
     if np.array_equal(a, b):
         return 1.0
@@ -89,7 +94,7 @@ def correlation(psi_a: np.ndarray, psi_b: np.ndarray) -> float:
 
 
 def outside(n: int, dimensions: int) -> str | None:
-    """Why there is no interval, where there is none; None where there is one."""
+    """The reason why the Frechet distance has no interval, or None where it has one."""
     least = math.ceil(ENOUGH * dimensions)
     if n >= least:
         return None
@@ -97,7 +102,7 @@ def outside(n: int, dimensions: int) -> str | None:
 
 
 def few(n: int) -> str | None:
-    """The same of a metric that is a mean over pairs of images, whatever their dimension."""
+    """`outside` for metrics that compare all pairs of images. The number of features does not matter."""
     return None if n >= FEW else f"no interval: {n} images are too few; at least {FEW} are needed"
 
 
@@ -107,11 +112,11 @@ def frechet_expansion(features: np.ndarray, reference: Moments) -> np.ndarray | 
     psi(x) = 2 (m - m_ref)'(x - m) + (x - m)'(I - T)(x - m) - tr((I - T) S)
 
     T = L (L' S L)^(-1/2) L' with S the arm's covariance and L L' the reference's: the derivative of tr sqrt(S S_ref)
-    is T / 2. delta, of mean zero, is its derivative in the direction of half the difference of the images of even and
-    of odd number, dm and dS: 2 dm' T (x - m) - (x - m)' dT (x - m), less its mean. With L' S L = U diag(q^2) U' and
+    is T / 2. dm and dS are half the difference between the images of even and of odd number. delta is the derivative of
+    psi in that direction: 2 dm' T (x - m) - (x - m)' dT (x - m), less its mean. With L' S L = U diag(q^2) U' and
     E = U' L' dS L U, dT = -L U [E_ij / (q_i q_j (q_i + q_j))] U' L' (the divided differences of q^-1).
 
-    None outside its domain (`outside`): no interval is better than a wrong one.
+    Returns None for too few images (`outside`).
     """
     n, dimensions = features.shape
     if outside(n, dimensions):
@@ -140,10 +145,54 @@ def _quadratic(x: np.ndarray, form: np.ndarray) -> np.ndarray:
 
 
 def inception_score_influence(probabilities: np.ndarray, order: np.ndarray, splits: int) -> np.ndarray:
-    """psi (N), in image order: of split s, IS_s (KL_i - mean KL); what p(y) contributes has mean zero within it."""
+    """psi (N) of the Inception score, in image order. In split s it is IS_s (KL_i - mean KL); the part of p(y) has mean
+    zero within the split."""
     divergences = split_divergences(probabilities, order, splits)
     n = len(probabilities)
     share = [n / (splits * len(kl)) for kl in divergences]
     psi = np.empty(n)
     psi[order] = np.concatenate([w * np.exp(kl.mean()) * (kl - kl.mean()) for w, kl in zip(share, divergences)])
     return psi
+
+
+def kid_influence(own: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """psi (n) of KID against a fixed reference. own, other: `metrics.kid.within` and `between` of the arm's features.
+
+    psi_i = 2 (own_i - other_i) less its mean: what image i adds, to first order, to a mean over pairs (Hoeffding 1948).
+    Near the reference the quadratic part counts twice, and standard errors are up to 1.5 times too large. They are not
+    corrected as for the Frechet distance: KID is skewed there, and intervals with the correct standard error missed it
+    in up to 14 % of samples.
+    """
+    psi = 2 * (own - other)
+    return psi - psi.mean()
+
+
+def prdc_influence(counts: Counts) -> dict[str, np.ndarray]:
+    """psi (n) of precision, recall, density and coverage, by name.
+
+    All T_i come from one pass. Leaving out an image matters to the reference images that it alone covers or recalls,
+    and it widens the balls that have it among their k nearest.
+    """
+    n, m = len(counts.balls), len(counts.covering)
+    alone = np.bincount(counts.sole_cover[counts.covering == 1], minlength=n)
+    shares = {
+        "precision": counts.balls > 0,
+        "recall": (n - 1) / m * _recalled_less(counts),
+        "density": counts.balls / counts.k,
+        "coverage": (n - 1) / m * alone,
+    }
+    return {name: share - share.mean() for name, share in shares.items()}
+
+
+def _recalled_less(counts: Counts) -> np.ndarray:
+    """How many fewer reference images (n) are recalled without each image; negative where more are recalled."""
+    n = len(counts.balls)
+    a, j = counts.shell.T
+    near = counts.nearest[a]  # leaving out one of these makes a's ball reach j
+    none = counts.recalling[j] == 0
+    gained = np.unique(j[none, None] * n + near[none])  # an image gains j once, even where several balls reach it
+    sole = counts.sole_recall
+    kept = (counts.recalling[j] == 1) & (a != sole[j]) & (near == sole[j, None]).any(1)
+    lost = counts.recalling == 1
+    lost[j[kept]] = False
+    return np.bincount(sole[lost], minlength=n) - np.bincount(gained % n, minlength=n)

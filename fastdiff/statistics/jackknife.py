@@ -1,9 +1,9 @@
-"""The delete-block jackknife: standard errors from values alone, an independent check of the influence values.
+"""The delete-block jackknife: standard errors from values alone. It checks the influence values independently.
 
-se^2 = (g - 1) / g sum_k (v_k - mean v)^2, v_k the value without block k of g (Tukey 1958; Kuensch 1989 for blocks). The
-blocks are every g-th image. Of two arms that share their noise v_k is the difference of their values without block k.
-It counts a quadratic part twice, as first-order influence values do (`influence`), so that near the reference its
-standard errors too are up to sqrt(2) too large.
+se^2 = (g - 1) / g sum_k (v_k - mean v)^2, with v_k the value without block k of g (Tukey 1958; Kuensch 1989 for blocks).
+Block k holds every g-th image. For two arms that share their noise, v_k is the difference of their values without block
+k. The quadratic part counts twice, as with first-order influence values (`influence`): near the reference the standard
+errors are up to sqrt(2) too large.
 """
 
 import math
@@ -17,10 +17,10 @@ BLOCKS = 40
 
 
 def frechet_left_out(features: np.ndarray, reference: Moments, blocks: int = BLOCKS) -> np.ndarray:
-    """Frechet distances (blocks) of the features (N D) without every `blocks`-th image, from the k-th on.
+    """Frechet distances (blocks) of features (N D) without each block.
 
-    Every block's sums are made once and taken from those of all. Raises ValueError for fewer than two blocks, or fewer
-    than two images a block.
+    The sums of each block are computed once and subtracted from the total. Raises ValueError for fewer than two blocks,
+    or fewer than two images per block.
     """
     n = len(features)
     if not 2 <= blocks <= n // 2:
@@ -39,13 +39,13 @@ def frechet_left_out(features: np.ndarray, reference: Moments, blocks: int = BLO
 
 
 def jackknife_error(left_out: np.ndarray) -> float:
-    """se from the values (g) without each of g blocks."""
+    """Standard error from the values (g) without each of g blocks."""
     g = len(left_out)
     return math.sqrt((g - 1) / g * ((left_out - left_out.mean()) ** 2).sum())
 
 
 def jackknife(value: float, left_out: np.ndarray, level: float = 0.05) -> Estimate:
-    """Interval of a value by Student's t with g - 1 degrees of freedom. Of a paired difference: a - b and its v_k."""
+    """Interval of a value by Student's t with g - 1 degrees of freedom. For a paired difference give a - b and its v_k."""
     from scipy.stats import t
 
     se, wide = jackknife_error(left_out), float(t.ppf(1 - level / 2, len(left_out) - 1))

@@ -1,21 +1,22 @@
-"""The sample ladder: after n images an arm, which arms need no more of them?
+"""The sample ladder: after n images per arm, which arms need no more?
 
-Arms are points of quality and MACs; wanted is their front at the full run's N images, up to what the full run tells
-apart. d = loss_i - loss_j > 0 says that arm i is behind arm j, which needs no more MACs; s^2 is the variance of one
-image's share of d, by influence values on shared noise. The full run holds these n images too, so that its difference
-D is d + s sqrt(1 / n - 1 / N) t (t of Student, n - 1 degrees of freedom; nothing else is known of the truth), and it
-tells i apart as better where D < -z s / sqrt(N):
+Arms are points of quality and MACs. The goal is their Pareto front at the full run's N images, as far as the full run
+can tell arms apart. d = loss_i - loss_j > 0 says that arm i is behind arm j, which needs no more MACs. s^2 is the
+variance of one image's share of d, from influence values on shared noise. The full run contains these n images, so its
+difference D is d + s sqrt(1 / n - 1 / N) t (Student's t, n - 1 degrees of freedom; no other prior knowledge). It finds i
+better where D < -z s / sqrt(N):
 
     chance_ij = F((-z / sqrt(N) - d / s) / sqrt(1 / n - 1 / N)),  z the two-sided quantile of 5 % / (arms - 1)
 
-With z / sqrt(N) the verdict is that of one arm against each of the others, adjusted for their number. For N = inf the
-chance is the one-sided p-value of `i is not behind j`: then arms fall for being worse, and for nothing else. The best
-of many seems better than it is, so that the chance counts as many times as an arm has rivals. It does not count the
-rungs: of what may still happen given the images so far, the expectation at any later rung is what it is at this one, so
-that an arm which falls where its chance first is below `level` was lost with a chance below `level`, on average over
-what the differences may be (for one given truth it may be more).
+The verdict at z / sqrt(N) compares one arm with each of the others and is adjusted for their number. For N = inf the
+chance is the one-sided p-value of `i is not behind j`.
 
-Both are biased by about c / n (Chong & Forsyth 2020); only what c differs by between two arms is in d.
+The best of many arms looks better than it is, so the chance is multiplied by the arm's number of rivals. It is not
+multiplied by the number of rungs: given the images so far, its expectation at a later rung equals its value now. An arm
+that falls when its chance first drops below `level` was therefore lost with a chance below `level`, on average over the
+possible differences (for one given truth it may be more).
+
+Both losses are biased by about c / n (Chong & Forsyth 2020). Only the difference of their c is in d.
 """
 
 import math
@@ -29,9 +30,11 @@ from .verdicts import LEVEL
 
 
 class Arm(NamedTuple):
-    """name: its key. macs per image. loss: the smaller the better (`metrics.direction.sign`), with its influence values
-    (n) or (2 n), None where there is no interval: such an arm neither falls nor makes another fall. stays: whether it
-    is wanted to the end, whatever it is behind."""
+    """One arm of a sweep.
+
+    name: its key. macs: per image. loss: smaller is better (`metrics.cards.sign`). psi: its influence values, (n) or
+    (2 n); an arm without an interval has None, and neither falls nor makes another arm fall. stays: never falls.
+    """
 
     name: str
     macs: int
@@ -41,8 +44,11 @@ class Arm(NamedTuple):
 
 
 class Fall(NamedTuple):
-    """An arm that needs no more images, the arm it fell against, by how much it is behind, and at most how likely the
-    full run tells it apart as better."""
+    """An arm that needs no more images.
+
+    rival: the arm it fell against. behind, se: the difference of their losses. chance: upper bound of the chance that
+    the full run finds it better.
+    """
 
     name: str
     rival: str
@@ -52,22 +58,22 @@ class Fall(NamedTuple):
 
     def sentence(self) -> str:
         behind = f"behind {self.rival}, which needs no more MACs, by {self.behind:.4g} (se {self.se:.2g})"
-        return f"{behind}: chance {self.chance:.2g} at most that the full run tells it apart as better"
+        return f"{behind}: the full run finds it better with a chance of at most {self.chance:.2g}"
 
 
 def fallen(arms: Sequence[Arm], full: float, family: int, level: float = LEVEL) -> list[Fall]:
-    """The arms whose chance against an arm that stays is below `level`, best first; of several rivals the least chance,
-    times the number of other arms that need no more MACs.
+    """The arms whose chance is below `level`, best first.
 
-    full: N, the images of a full run, more than these arms have, or inf. family: the arms of the full run. The best arm
-    of any cost always stays, and so do equal arms.
-    Raises ValueError for arms of unequal numbers of images, and for a full run that is not larger.
+    An arm's chance is the least one against the arms that stay, times the number of other arms that need no more MACs.
+    full: N, the images of a full run, or inf; more than the arms have now. family: number of arms of the full run. The
+    best arm of any cost always stays, and so do equal arms.
+    Raises ValueError for arms with unequal numbers of images, and where N is not larger.
     """
     known = [arm for arm in arms if arm.psi is not None]
     ordered = sorted(known, key=lambda arm: (arm.loss, arm.macs, arm.name))
     chances = _chances(ordered, full, family)
     stay, falls = [], []
-    for i, arm in enumerate(ordered):  # a rival is ahead: whether it stays is already known
+    for i, arm in enumerate(ordered):  # rivals are ahead in this order, so it is known whether they stay
         against = [(*chances[i, j], ordered[j].name) for j in stay if (i, j) in chances]
         chance, behind, se, rival = min(against, default=(math.inf, 0.0, 0.0, ""))
         chance *= max(sum(other.macs <= arm.macs for other in known) - 1, 1)
@@ -79,7 +85,7 @@ def fallen(arms: Sequence[Arm], full: float, family: int, level: float = LEVEL) 
 
 
 def _chances(arms: list[Arm], full: float, family: int) -> dict[tuple[int, int], tuple[float, float, float]]:
-    """chance, d and its standard error of every pair (i, j) in which i is behind j, which needs no more MACs."""
+    """(chance, d, standard error of d) of every pair (i, j) where i is behind j, and j needs no more MACs."""
     from scipy.stats import norm, t
 
     sizes = {arm.psi.shape[-1] for arm in arms}

@@ -1,7 +1,7 @@
-"""Verdicts: better, worse, or not to be told apart, at a stated level and for a family of comparisons.
+"""Verdicts on a family of comparisons at a stated level: better, worse, or indistinguishable.
 
-p = erfc(|a - b| / se / sqrt 2), two-sided. Of a family of comparisons p is adjusted by Holm's step-down (Holm 1979): at
-most `level` is the chance that any verdict of the family tells equal arms apart, whatever else is true of the others.
+p = erfc(|a - b| / se / sqrt 2), two-sided, adjusted for the family by Holm's step-down (Holm 1979): the chance that any
+verdict of the family calls equal arms different is at most `level`.
 """
 
 import math
@@ -17,7 +17,7 @@ WORDS = ("better", "worse", "indistinguishable")
 
 
 class Verdict(NamedTuple):
-    """word: one of WORDS, None where no interval is known; p of the comparison alone, and adjusted for its family."""
+    """word: one of WORDS, or None without an interval. p: of the comparison alone. adjusted: p for its family."""
 
     word: str | None
     p: float
@@ -25,17 +25,17 @@ class Verdict(NamedTuple):
 
 
 def p_value(found: Estimate) -> float:
-    """Two-sided, by the normal distribution; nan where no standard error is known; 1 of a difference of exactly 0."""
+    """Two-sided p by the normal distribution. nan without a standard error; 1 for a difference of exactly 0."""
     if found.value == 0:
         return math.nan if math.isnan(found.se) else 1.0
     return 0.0 if found.se == 0 else math.erfc(abs(found.value) / found.se / math.sqrt(2))
 
 
 def holm(p: Sequence[float], unseen: int = 0) -> np.ndarray:
-    """Adjusted p (m) in the order given: of the i-th smallest, max over j <= i of min(1, (m - j + 1) p_j).
+    """Adjusted p (m), in the order given. The i-th smallest becomes the max over j <= i of min(1, (m - j + 1) p_j).
 
-    nan stays nan and does not count. unseen: further comparisons of the family, which were not made in the end; they
-    count as if their p were 1.
+    nan stays nan and does not count. unseen: planned comparisons of the family that were not made; they count with
+    p = 1.
     """
     p = np.asarray(p, dtype=np.float64)
     adjusted, known = np.full(len(p), math.nan), np.flatnonzero(~np.isnan(p))
@@ -50,7 +50,7 @@ def verdicts(
 ) -> list[Verdict]:
     """One verdict for each difference (arm - other) of a family, adjusted for all of them and `unseen` more.
 
-    signs: 1 where lower is better, -1 where higher is (`metrics.direction.sign`), one for all or one each.
+    signs: 1 where lower is better, -1 where higher is better (`metrics.cards.sign`): one for all, or one for each.
     Raises ValueError for other signs, and for a level outside (0, 1).
     """
     if not 0 < level < 1:

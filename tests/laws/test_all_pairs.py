@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from fastdiff.metrics import kid, prdc
-from fastdiff.metrics.kid import within
+from fastdiff.metrics.kid import between, kid_value, within
 from fastdiff.metrics.prdc import counts, radii
-from fastdiff.statistics import few, standard_error
+from fastdiff.statistics import few, kid_influence, prdc_influence, standard_error
 from fastdiff.statistics.influence import FEW
-from fastdiff.statistics.kernel import kid_influence
-from fastdiff.statistics.neighbours import prdc_influence
 
 FOUR = ("precision", "recall", "density", "coverage")
 
@@ -45,7 +43,7 @@ def test_an_image_that_alone_recalls_loses_what_no_widened_ball_regains():
 def test_the_value_of_kid_is_its_own_and_its_influence_is_what_leaving_out_an_image_changes(sets):
     """To first order: all n differences n (T - T_i) and psi have one sum of squares up to 1 / n."""
     x, y = sets
-    value, psi = kid_influence(x, y, within(y).mean())
+    value, psi = kid_value(within(x), between(x, y), within(y).mean()), kid_influence(within(x), between(x, y))
     assert value == pytest.approx(kid(x, y), rel=1e-12) and psi.mean() == pytest.approx(0, abs=1e-12)
     n, own = len(x), within(y).mean()
     change = np.array([(n - 1) * (value - kid(np.delete(x, i, 0), y, own)) for i in range(n)])
@@ -75,7 +73,8 @@ def test_from_the_least_number_of_images_on_intervals_miss_no_more_than_they_may
     own, reference_radii, values, errors = within(y).mean(), radii(y), [], []
     for _ in range(400):
         x = random.normal(size=(n, 16)) + shift
-        value, psi = kid_influence(x, y, own)
+        means = within(x), between(x, y)
+        value, psi = kid_value(*means, own), kid_influence(*means)
         found = counts(x, y, reference_radii=reference_radii)
         four = prdc_influence(found)
         values.append([value, *found.values()])

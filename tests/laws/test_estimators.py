@@ -27,7 +27,7 @@ from fastdiff.bench.score_norms import (
 from fastdiff.data import DataCard, Images
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.files import read_json, write_json
-from fastdiff.metrics import MetricsCard
+from fastdiff.metrics import ImageMetrics
 from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser
 
@@ -200,7 +200,7 @@ def cell(make_card):
         skip_tuning=SkipTuning(),
         deepcache=DeepCache(),
         score_norms=ScoreNorms(images=16),
-        metrics=MetricsCard("classifier", "classifier", "none", "2" * 64),
+        metrics=ImageMetrics("classifier", "classifier", "none", "2" * 64),
         budget=Budget(),
         device=Device(),
     )

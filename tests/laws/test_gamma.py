@@ -25,7 +25,7 @@ from fastdiff.analytic import (
 from fastdiff.bench.cell import Budget, Cell, Device, key
 from fastdiff.bench.score_norms import norms_identity
 from fastdiff.data import DataCard, Images
-from fastdiff.metrics import MetricsCard
+from fastdiff.metrics import ImageMetrics
 from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser
 
@@ -292,7 +292,7 @@ def cell(make_card):
         skip_tuning=SkipTuning(),
         deepcache=DeepCache(),
         score_norms=ScoreNorms(),
-        metrics=MetricsCard("classifier", "classifier", "none", "2" * 64),
+        metrics=ImageMetrics("classifier", "classifier", "none", "2" * 64),
         budget=Budget(),
         device=Device(),
     )
@@ -321,7 +321,7 @@ def test_the_key_of_norms_does_not_change_with_what_they_do_not_depend_on(cell):
         {"sampler": DDIM(50, variance="analytic")},
         {"sampler": DDIM(10, "stride", eta=1.0, variance="analytic", clip="x0_and_eps", sigma2_clip=2.0)},
         {"budget": Budget(n=50_000, seed=7)},
-        {"metrics": MetricsCard("other", "clean_fid", mode="clean")},
+        {"metrics": ImageMetrics("other", "clean_fid", mode="clean")},
         {"device": Device(batch=7, threads=2)},
         {"model": dataclasses.replace(cell.model, name="renamed", weights="elsewhere")},
         {"data": dataclasses.replace(cell.data, name="renamed", path="elsewhere")},

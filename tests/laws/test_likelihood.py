@@ -267,11 +267,11 @@ def test_terms_by_level_are_what_a_trajectory_s_bound_is_made_of(gaussian, image
 
 def test_the_value_of_a_cell_is_the_mean_with_an_interval_from_its_images(gaussian, images):
     from fastdiff.bench.scoring import score_bound
-    from fastdiff.metrics import MetricsCard
+    from fastdiff.metrics import LikelihoodBound
 
     cell = SimpleNamespace(
         budget=SimpleNamespace(n=40, seed=0), device=SimpleNamespace(batch=20), sampler=DDIM(4, eta=1.0),
-        metrics=MetricsCard("nll", "nll"),
+        metrics=LikelihoodBound(),
     )  # fmt: skip
     values, influence = score_bound(cell, gaussian, images, None, id)
     ((name, value),) = values.items()

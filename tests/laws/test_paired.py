@@ -80,7 +80,7 @@ def test_what_cannot_be_paired_is_refused(slow):
         paired(slow, slow[:6])
     with pytest.raises(ValueError, match="no images to compare"):
         paired(slow[:0], slow[:0])
-    with pytest.raises(ValueError, match="uint8 .N C H W. is needed"):
+    with pytest.raises(ValueError, match="give uint8 of shape .N C H W."):
         paired(slow / 255, slow / 255)
     features = np.zeros((7, 4))
     bad = features.copy()
