@@ -150,9 +150,9 @@ def analytic_variance(subject: Subject, name: str):
     spacing = subject.spacings[-1]
     for eta, forward in ((1.0, "DDPM"), (0.0, "DDIM")):
         for steps in subject.cfg.variance_steps:
-            sigmas = DDIM(steps, spacing).sigmas(denoiser)
+            sigmas = DDIM(steps, spacing).sigmas(denoiser.noise_levels)
             found[f"{forward}, {steps} steps ({spacing})"] = variances(
-                subject.norms, sigmas, eta, denoiser.cov_max, denoiser.vp
+                subject.norms, sigmas, eta, denoiser.cov_max, denoiser.noise_levels.vp
             )
     frame = pd.concat([each.assign(trajectory=title) for title, each in found.items()], ignore_index=True)
     return variances_figure(found, name, subject.norms_said()), frame
@@ -168,7 +168,7 @@ def analytic_trajectory(subject: Subject, name: str):
     from fastdiff.diagnostics.analytic import trajectories, trajectories_figure
 
     placed = {spacing: subject.trajectory(spacing) for spacing in subject.spacings}
-    found = trajectories(subject.norms, placed, subject.denoiser.cov_max, subject.denoiser.vp)
+    found = trajectories(subject.norms, placed, subject.denoiser.cov_max, subject.denoiser.noise_levels.vp)
     return trajectories_figure(found, name, subject.norms_said()), found
 
 

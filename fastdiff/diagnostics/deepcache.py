@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..accelerators import DeepCache
-from ..profiling import call_cost, trajectory_cost
+from ..profiling import call_cost
 from .figure import Figure, Panels, looks
 from .watched import watched
 
@@ -105,7 +105,8 @@ def costs(card, calls: int, intervals: Iterable[int]) -> pd.DataFrame:
     for branch in range(1, rungs_of(card) + 1):
         shallow = call_cost(*arguments, branch, labelled)
         for interval in intervals:
-            macs = trajectory_cost(full, shallow, DeepCache(interval, branch).full_calls(calls)).macs
+            ran = DeepCache(interval, branch).full_calls(calls)
+            macs = sum((full if runs else shallow).macs for runs in ran)
             lines.append({"branch": branch, "interval": interval, "macs": macs, "promised": full.macs * calls / macs})
     return pd.DataFrame(lines)
 

@@ -7,7 +7,6 @@ feature loss  E ||f(x0_net) - f(x0)||^2 / D  the extractor f sees images of 8 bi
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -44,9 +43,9 @@ def norm_ratios(
                 squares = [each.double().square().flatten(1).sum(1) for each in (u, d)]
                 seen.setdefault(i, []).append((*squares, u.shape[1], d.shape[1]))
 
-            looked_at = watched(replace(denoiser, skip_tuning=plan, runner=None), see)
+            looked_at = watched(denoiser.with_accelerators([plan]), see)
             for x0, noise, cond in batches:
-                looked_at.start(1, cond)(x0 + sigma * noise(0), sigma)
+                looked_at.start([sigma], cond)(x0 + sigma * noise(0), sigma)
             for i in sorted(seen):
                 u2, d2 = (torch.cat(parts).cpu().numpy() for parts in list(zip(*seen[i]))[:2])
                 channels = dict(zip(("main_channels", "skip_channels"), seen[i][0][2:]))
@@ -89,9 +88,9 @@ def denoising_losses(
     with torch.inference_mode():
         known = [features(x0) if features else None for x0, *_ in batches]
         for plan, sigma in progress([(plan, sigma) for plan in plans for sigma in sigmas]):
-            tuned, found = replace(denoiser, skip_tuning=plan), {"pixel": [], "feature": []}
+            tuned, found = denoiser.with_accelerators([plan]), {"pixel": [], "feature": []}
             for (x0, noise, cond), wanted in zip(batches, known):
-                x0_net = tuned.start(1, cond)(x0 + sigma * noise(0), sigma)
+                x0_net = tuned.start([sigma], cond)(x0 + sigma * noise(0), sigma)
                 found["pixel"].append((x0_net - x0).double().square().mean((1, 2, 3)).cpu().numpy())
                 if features:
                     found["feature"].append(np.square(features(x0_net) - wanted).mean(1))

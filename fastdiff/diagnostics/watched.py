@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..accelerators import DeepCache
-
 
 class Watched:
     """The network itself. Before it joins at rung i, it calls see(i, u, d).
@@ -26,4 +24,4 @@ class Watched:
 
 def watched(denoiser, see: Callable):
     """The denoiser with its network watched. Every call is full and eager."""
-    return replace(denoiser, unet=Watched(denoiser.unet, see), deepcache=DeepCache(), runner=None)
+    return replace(denoiser.uncached(), unet=Watched(denoiser.unet, see), runner=None)

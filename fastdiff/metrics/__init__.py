@@ -2,7 +2,7 @@
 
 from . import clean_fid as _registers_its_extractor  # noqa: F401
 from .cards import ImageMetrics, LikelihoodBound, MetricsCard, PromptMetrics, build_extractor, metrics_card
-from .extractor import EXTRACTORS, Extractor, Features
+from .extractor import EXTRACTORS, Extractor, Features, register
 from .fid import Moments, frechet, frechet_of, moments
 from .inception_score import inception_score, shuffled, split_scores
 from .kid import kid, kid_subsets
@@ -26,6 +26,7 @@ __all__ = [
     "metrics_card",
     "moments",
     "prdc",
+    "register",
     "shuffled",
     "split_scores",
 ]

@@ -95,12 +95,13 @@ class ImageMetrics(MetricsCard):
 
     def __post_init__(self):
         if self.kind not in EXTRACTORS:
-            raise ValueError(f"metrics kind '{self.kind}' is not one of: {', '.join(sorted({*EXTRACTORS, *_OTHERS}))}")
+            menu = ", ".join(sorted({*EXTRACTORS.names(), *_OTHERS}))
+            raise ValueError(f"metrics kind '{self.kind}' is not one of: {menu}")
         self.extractor_class.check(self)
 
     @property
     def extractor_class(self) -> type[Extractor]:
-        return EXTRACTORS[self.kind]
+        return EXTRACTORS.get(self.kind)
 
     @property
     def extractor(self) -> str:

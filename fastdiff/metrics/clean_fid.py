@@ -11,7 +11,7 @@ import numpy as np
 
 from ..files import sha256, write
 from ..weights.download import fetch
-from .extractor import EXTRACTORS, Extractor, Features, check_pixels
+from .extractor import Extractor, Features, check_pixels, register
 
 if TYPE_CHECKING:
     from .cards import ImageMetrics
@@ -81,6 +81,7 @@ def build_resize(mode: str):
         return build_resizer(mode)
 
 
+@register("clean_fid")
 class CleanFidExtractor(Extractor):
     """2048 features of images resized to 299 x 299 by clean-fid in the card's mode. No class probabilities.
 
@@ -134,9 +135,6 @@ class CleanFidExtractor(Extractor):
     @classmethod
     def look_for_weights(cls, card: "ImageMetrics") -> None:
         pinned(card)  # building the network would let clean-fid download by itself, and torchvision print warnings
-
-
-EXTRACTORS["clean_fid"] = CleanFidExtractor
 
 
 def features_of(network, resize, pixels: np.ndarray, batch: int, device="cpu", threads: int = 1) -> np.ndarray:

@@ -2,21 +2,24 @@
 
 An extractor is a subclass of `Extractor` in the registry `EXTRACTORS`, under the name that `metrics.kind` gives:
 
+    @register("mine")
     class Mine(Extractor):
         def __init__(self, card, device="cpu", threads=None): ...     # card.weights, card.settings
         def __call__(self, pixels): return Features(features, probabilities)
         @classmethod
         def dimensions(cls, card): return 768
 
-    EXTRACTORS["mine"] = Mine
+The decorator `@register("mine")` adds it to the registry.
 """
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..files import locate, sha256
+from ..registry import Registry
 
 if TYPE_CHECKING:
     from .cards import ImageMetrics
@@ -66,9 +69,22 @@ class Extractor(ABC):
         cls(card.resolved())
 
 
-EXTRACTORS: dict[str, type[Extractor]] = {}
+EXTRACTORS: Registry[type[Extractor]] = Registry("metrics kind")
+
+E = TypeVar("E", bound=type[Extractor])
 
 
+def register(name: str) -> Callable[[E], E]:
+    """Class decorator: make an extractor known under the name that `metrics.kind` gives."""
+
+    def add(cls: E) -> E:
+        EXTRACTORS.add(name, cls)
+        return cls
+
+    return add
+
+
+@register("classifier")
 class ClassifierExtractor(Extractor):
     """The embedded digit classifier: features before its last activation, and class probabilities."""
 
@@ -99,9 +115,6 @@ class ClassifierExtractor(Extractor):
     @classmethod
     def dimensions(cls, card: "ImageMetrics") -> int:
         return (card.arch or {}).get("features", 64)
-
-
-EXTRACTORS["classifier"] = ClassifierExtractor
 
 
 def check_pixels(pixels: np.ndarray) -> None:
