@@ -70,8 +70,8 @@ dashboard: setup ## A W&B workspace and report of it; without an account the wor
 train: setup ## Train the embedded network and its classifier from scratch (about an hour; resumes)
 	$(PY) benchmarks/train.py $(ARGS)
 
-parity: setup ## Our numbers beside those of the official code, family by family; writes results/parity.csv
-	$(PY) benchmarks/parity.py $(ARGS)
+parity: setup ## Compare with numbers of the official code; ARGS="fixtures=FOLDER"; writes results/parity.csv
+	$(PY) tests/parity/run.py $(ARGS)
 
 reproduce: setup ## A published table beside ours: make reproduce GRID=paper/deepcache_table2
 	$(PY) benchmarks/reproduce.py $(if $(GRID),table=$(GRID)) $(ARGS)

@@ -10,7 +10,6 @@ COMMANDS = {
     "report": "tables, figures and a page from what has been measured",
     "compare": "a ledger beside an earlier one: is anything worse? exit code 0, 3 (worse), 2 (nothing to compare)",
     "diagnose": "the papers' figures of your network and of what has been measured",
-    "parity": "compare with fixtures made by the official code",
     "reproduce": "a published table beside ours: fastdiff reproduce table=paper/deepcache_table2",
     "calibrate": "whether intervals and verdicts keep their promise, on pools of images",
     "tune": "choose a knob's value on one set of noise and reference images, confirm it on another",

@@ -3,9 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from ..diffusion.spacing import Curves
-from ..sampling.denoiser import Denoiser
-from ..weights.model_card import ModelCard
+from fastdiff.diffusion.spacing import Curves
+from fastdiff.sampling.denoiser import Denoiser
+from fastdiff.weights.model_card import ModelCard
+
 from .case import Case
 
 

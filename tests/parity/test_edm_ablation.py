@@ -1,15 +1,16 @@
 """EDM's ablation sampler: every noise schedule and scaling leads to the same exact solution of Gaussian data."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from edm_ablation import EDMAblation, curve, iddpm_levels
 from gaussian import S2, Gaussian, ones
 
 from fastdiff.diffusion.preconditioning import IDDPM, VP
-from fastdiff.samplers import EDMAblation, Euler, Heun
-from fastdiff.samplers.edm_ablation import curve, iddpm_levels
+from fastdiff.samplers import Euler, Heun
 
 SCHEDULES, SCALINGS = ("linear", "ve", "vp"), ("none", "vp")
 
@@ -167,6 +168,17 @@ def test_senseless_knobs_are_refused(knobs, reason):
 def test_ends_the_wrong_way_round_are_refused():
     with pytest.raises(ValueError, match="sigma_min 90, sigma_max 80: 0 < sigma_min < sigma_max"):
         EDMAblation(3, sigma_min=90.0).sigmas(Gaussian())
+
+
+def test_ends_outside_the_range_of_the_network_and_churn_above_it_are_refused_before_anything_runs():
+    narrow = SimpleNamespace(sigma_min=0.01, sigma_max=60.0, rounded=lambda sigma: sigma)
+    with pytest.raises(ValueError, match="sigma_min .* sigma_max"):
+        EDMAblation(3, sigma_min=70.0, sigma_max=90.0).sigmas(narrow)
+    with pytest.raises(
+        ValueError, match="churn raises sigma 60 to 84.8528, .* ends at 60: give a churn_max below 42.43"
+    ):
+        EDMAblation(5, churn=40.0).sigmas(narrow)
+    assert EDMAblation(5, churn=40.0, churn_max=42.0).sigmas(narrow)[0] == pytest.approx(60)
 
 
 def test_knobs_that_nothing_reads_are_no_part_of_the_identity():

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..metrics import frechet_of, inception_score, kid, kid_subsets, moments, prdc, shuffled, split_scores
-from ..metrics.clean_fid import build_resize
+from fastdiff.metrics import frechet_of, inception_score, kid, kid_subsets, moments, prdc, shuffled, split_scores
+from fastdiff.metrics.clean_fid import build_resize
+
 from .case import Case, Check
 
 

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from edm_ablation import EDMAblation
 
-from ..accelerators import DeepCache, SkipTuning
-from ..accelerators.deepcache import centred
-from ..knobs import build as read_knobs
-from ..samplers import DDIM, EDMAblation, Heun
-from ..sampling.denoiser import Denoiser
-from ..unets import build
+from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.accelerators.deepcache import centred
+from fastdiff.knobs import build as read_knobs
+from fastdiff.samplers import DDIM, Heun
+from fastdiff.sampling.denoiser import Denoiser
+from fastdiff.unets import build
+
 from . import networks
 from .case import Case, Check
 

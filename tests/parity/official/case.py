@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..diffusion.schedules import Schedule, sigma_of
-from ..files import read_json
-from ..weights.model_card import ModelCard
+from fastdiff.diffusion.schedules import Schedule, sigma_of
+from fastdiff.files import read_json
+from fastdiff.weights.model_card import ModelCard
 
 
 class Check(NamedTuple):

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..analytic import Norm, covariances, moments
-from ..analytic.likelihood_bound import at_level, prior, terms
-from ..diffusion.spacing import cheapest
-from ..samplers import DDIM
-from ..samplers.optimal import bound_terms
+from fastdiff.analytic import Norm, covariances, moments
+from fastdiff.analytic.likelihood_bound import at_level, prior, terms
+from fastdiff.diffusion.spacing import cheapest
+from fastdiff.samplers import DDIM
+from fastdiff.samplers.optimal import bound_terms
+
 from .case import Case, Check
 from .eps_net import denoiser_of
 

@@ -17,14 +17,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..diffusion.preconditioning import VP
-from ..diffusion.spacing import karras, logsnr
-from .heun import check_churn, gamma_at
+from fastdiff.diffusion.preconditioning import VP
+from fastdiff.diffusion.spacing import karras, logsnr
+from fastdiff.samplers.heun import check_churn, gamma_at
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..diffusion.noise import Noise
+    from fastdiff.diffusion.noise import Noise
 
 CHOICES = {
     "solver": ("euler", "heun"),

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from ..analytic import Norm, covariances
-from ..diffusion.schedules import Schedule
-from ..diffusion.spacing import optimal, quadratic
-from ..samplers import DDIM
+from fastdiff.analytic import Norm, covariances
+from fastdiff.diffusion.schedules import Schedule
+from fastdiff.diffusion.spacing import optimal, quadratic
+from fastdiff.samplers import DDIM
+
 from .bounds import likelihoods, pairs
 from .case import Case, Check
 from .eps_net import denoiser_of

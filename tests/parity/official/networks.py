@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
-from ..unets import build, walk
+from fastdiff.unets import build, walk
+
 from . import trajectories
 from .case import Case, Check
 
