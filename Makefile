@@ -52,8 +52,8 @@ bench-all: setup ## Every grid in conf/grid
 gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
 	$(PY) benchmarks/gamma.py $(ARGS)
 
-speed: setup ## Ours beside diffusers, the DeepCache package and clean-fid, in turns; parts=[own] times your network
-	$(PY) benchmarks/speed.py $(ARGS)
+speed: setup ## Our speed beside diffusers, DeepCache and clean-fid; parts=[own] times your network
+	$(PY) benchmarks/studies/speed.py $(ARGS)
 
 report: setup ## Table, figures and results/report/index.html; BASE=ledger NEW=ledger [GRID=name]: is anything worse?
 	$(PY) $(if $(BASE)$(NEW),benchmarks/compare.py $(COMPARED),benchmarks/report.py) $(ARGS)
@@ -76,8 +76,8 @@ parity: setup ## Compare with numbers of the official code; ARGS="fixtures=FOLDE
 reproduce: setup ## A published table beside ours: make reproduce GRID=paper/deepcache_table2
 	$(PY) benchmarks/reproduce.py $(if $(GRID),table=$(GRID)) $(ARGS)
 
-calibrate: setup ## Do intervals and verdicts keep their promise? Pools of 20,000 images an arm (hours on 2 cores; resumes)
-	$(PY) benchmarks/calibrate.py $(ARGS)
+calibrate: setup ## Do intervals and verdicts hold? Pools of 20,000 images per arm (hours on 2 cores; resumes)
+	$(PY) benchmarks/studies/calibrate.py $(ARGS)
 
 tune: setup ## Choose a knob's value on one set of noise and reference images, confirm it on another
 	$(PY) benchmarks/tune.py $(ARGS)

@@ -6,12 +6,11 @@ import sys
 COMMANDS = {
     "run": "measure one cell, or a sweep: fastdiff run +grid=default",
     "gamma": "estimate, print, import or export score norms for Analytic-DPM",
-    "speed": "time caching intervals in turns, beside what their operations promise",
+    "speed": "time your network, uncached and cached, and find its best batch size",
     "report": "tables, figures and a page from what has been measured",
     "compare": "a ledger beside an earlier one: is anything worse? exit code 0, 3 (worse), 2 (nothing to compare)",
     "diagnose": "the papers' figures of your network and of what has been measured",
     "reproduce": "a published table beside ours: fastdiff reproduce table=paper/deepcache_table2",
-    "calibrate": "whether intervals and verdicts keep their promise, on pools of images",
     "tune": "choose a knob's value on one set of noise and reference images, confirm it on another",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",

@@ -16,14 +16,14 @@ from fastdiff.bench.config import GROUPS
 from fastdiff.heap import in_one_stack, keep_freed
 
 
-def entry(config_name: str) -> Callable:
-    """Decorator: a task of its settings -> a main() that reads them from conf/<config_name>.yaml and argv.
+def entry(config_name: str, package: str = "fastdiff_conf") -> Callable:
+    """Decorator: a task of its settings -> a main() that reads them from <config_name>.yaml of a package and from argv.
 
     Exit code 2 and one sentence for unknown knobs, names and files, and for values that make no sense. --help prints
     the docstring of the task's file, with its usage lines, and the groups.
     """
 
-    root = root_of(config_name)
+    root = root_of(config_name, package)
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], object]:
         @functools.wraps(task)
@@ -34,7 +34,7 @@ def entry(config_name: str) -> Callable:
             except (ValueError, OSError, OmegaConfBaseException) as error:
                 refuse(error)
 
-        run = hydra.main(config_path="pkg://fastdiff_conf", config_name=config_name, version_base="1.3")(careful)
+        run = hydra.main(config_path=f"pkg://{package}", config_name=config_name, version_base="1.3")(careful)
 
         def main():
             if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
@@ -52,8 +52,8 @@ def entry(config_name: str) -> Callable:
     return decorate
 
 
-def root_of(config_name: str) -> str:
-    return str(files("fastdiff_conf") / f"{config_name}.yaml")
+def root_of(config_name: str, package: str = "fastdiff_conf") -> str:
+    return str(files(package) / f"{config_name}.yaml")
 
 
 def top_names(root: str) -> set[str]:

@@ -255,7 +255,7 @@ def predicted(unet, x, sigma: float, c_noise: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_vp_network_with_a_fourier_embedding_is_fed_the_official_float32_level(vp_fourier):
-    """A c_noise with more digits is another input to a Fourier embedding: it moves F by 1 % of its size."""
+    """To a Fourier embedding, a c_noise with more digits is another input: it moves F by up to 0.01."""
     unet, denoiser = vp_fourier
     x, kind = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)), VP()
     ours, exact = [], []

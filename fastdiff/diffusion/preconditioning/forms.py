@@ -139,8 +139,8 @@ class VP(Eps):
     def noise(self, sigma):
         """(M - 1) t(sigma) in float32, the precision of the official code.
 
-        A Fourier embedding multiplies this number by frequencies of up to 2 pi 50. There the last digit of float32, 6e-5
-        near 999, is visible in the image, and an exact value would be a different input.
+        A Fourier embedding multiplies it by 2 pi f, with f up to about 50. The last digit of float32 (6e-5 near 999) is
+        then visible in the image.
         """
         import torch
 

@@ -1,6 +1,7 @@
-"""make calibrate: its pools, its draws, and what it says of them."""
+"""make calibrate: its pools, its draws, its page and its figure."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from fastdiff.bench.cell import key
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.metrics import Features, moments
-from fastdiff.statistics.calibration import Case, independent, paired, real, relative_error, rows, share
-from fastdiff.statistics.pools import Mixed, pool, pool_key
+from fastdiff_benchmarks.studies.calibration import Case, independent, paired, real, relative_error, rows, share
+from fastdiff_benchmarks.studies.pools import Mixed, pool, pool_key
 
 SHAPE = (1, 8, 8)
+RESULTS = Path(__file__).parents[2] / "results" / "statistics"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def arm():
 
     from fastdiff_benchmarks.entry import settings_of
 
-    with initialize_config_module("fastdiff_conf", version_base="1.3"):
+    with initialize_config_module("fastdiff_benchmarks.studies", version_base="1.3"):
         overrides = ["device=cpu", "device.precision=float32", "device.batch=125", "sampler.steps=2"]
         return cell_of(settings_of(compose("calibrate", overrides=overrides)))
 
@@ -161,7 +163,7 @@ def test_a_draw_depends_on_its_case_and_its_seed_alone(gaussians):
 
 @pytest.mark.slow
 def test_the_whole_command_writes_its_record_and_figure(tmp_path, monkeypatch):
-    from fastdiff_benchmarks import calibrate
+    from fastdiff_benchmarks.studies import calibrate
 
     tiny = ["device=cpu", "device.precision=float32", "sampler.steps=2", "pool=600", "sizes=[250,300]", "pairs=4"]
     tiny += ["correlations=[0.9]", "~alternatives.one_step_more", f"ledger={tmp_path}/runs", f"out={tmp_path}"]
@@ -172,11 +174,11 @@ def test_the_whole_command_writes_its_record_and_figure(tmp_path, monkeypatch):
     assert {row["arms"] for row in record["nulls"]} >= {"independent", "paired, r = 0.9", "real digits, r = 0"}
     for row in record["nulls"] + record["power"]:
         assert row["protocol"] == f"fid[mnist-classifier,n={row['n']}]"
-    assert (tmp_path / "calibration.png").exists() and (tmp_path / "calibration.svg").exists()
+    assert (tmp_path / "README.md").exists()
 
 
 def test_the_page_tells_every_row_of_the_record_with_its_interval():
-    from fastdiff.report.calibration import page
+    from fastdiff_benchmarks.studies.calibration_page import page
 
     judged = {"false_verdict_rate": 0.05, "false_verdict_rate.low": 0.03, "false_verdict_rate.high": 0.076}
     judged |= {"se_over_sd": 0.98, "se_over_sd.low": 0.9, "se_over_sd.high": 1.07}
@@ -197,3 +199,22 @@ def test_the_page_tells_every_row_of_the_record_with_its_interval():
     assert f"| independent | 500 | 3.99 | 0.000 | 5.0 % [3.0, 7.6] | 0.98 [0.90, 1.07] | {same} | {same} |" in text
     assert "| other | -0.60 | 500 | 100.0 % [99.0, 100.0] | 1 | 0.900 | 4.0 % [2.0, 100.0] | 4 |" in text
     assert "12.497 `fid[x,n=20000]`" in text and "commit 1234567 with changes" in text
+
+
+def test_the_figure_of_the_committed_record_has_a_line_per_arm_with_its_intervals():
+    import pandas as pd
+
+    from fastdiff_benchmarks.studies import figures
+
+    record = json.loads((RESULTS / "calibration.json").read_text())
+    nulls, power = pd.DataFrame(record["nulls"]), pd.DataFrame(record["power"])
+    figure = figures.calibration(nulls, power)
+    named = [trace.name for trace in figure.data if trace.name]
+    assert named[: nulls["arms"].nunique()] == list(nulls["arms"].unique())
+    assert "one_step_more (-4.29), paired" in named and len(named) == 10
+    independent = figure.data[0]
+    row = nulls[(nulls["arms"] == "independent") & (nulls["method"] == "influence")].iloc[0]
+    assert independent.y[0] == row["se_over_sd"]
+    assert independent.y[0] + independent.error_y.array[0] == pytest.approx(row["se_over_sd.high"])
+    assert independent.y[0] - independent.error_y.arrayminus[0] == pytest.approx(row["se_over_sd.low"])
+    assert len(figures.calibration(nulls, power[:0]).data) == 4 * nulls["arms"].nunique()

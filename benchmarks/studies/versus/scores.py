@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from fastdiff_benchmarks.versus.targets import Target, beside
+from fastdiff_benchmarks.studies.versus.targets import Target, beside
 
 OURS, THEIRS = "ours", "clean-fid"
 

@@ -1,11 +1,11 @@
-"""Do intervals and verdicts keep their promise? Pairs of arms are drawn again and again from pools of features.
+"""Do intervals and verdicts hold? Pairs of arms are drawn many times from pools of features, and each pair is tested.
 
-Nulls, whose true difference is exactly 0, so that the finite pool adds nothing:
-    independent   two disjoint subsets of one pool: their difference varies by twice sd^2 / n, sd that of the pool
-    paired        images of two arms of one law, each pair in a random order: the pair is exchangeable
-    real          draws with replacement from the reference's own images, with probability r the same in both arms: the
-                  distance is 0 but for its bias, where first-order standard errors are sqrt(2) too large
-Alternatives: images of two arms that differ, on the same noise (paired) or on disjoint ones (unpaired).
+In a null the true difference is exactly 0:
+    independent   two disjoint subsets of one pool. Their difference has the variance 2 sd^2 / n, with the sd of the pool
+    paired        images of two arms with the same law. The order of each pair is random, and the pair is exchangeable
+    real          draws with replacement from the reference images; with probability r both arms get the same image. The
+                  distance is 0 up to its bias. First-order standard errors are too large there, by a factor of sqrt(2)
+In an alternative two arms differ. Their images have the same noise (paired) or no image in common (unpaired).
 """
 
 import math
@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..metrics.fid import Moments, frechet, moments
-from .influence import Estimate, correlation, difference, first_order, frechet_expansion
-from .jackknife import BLOCKS, frechet_left_out, jackknife
+from fastdiff.metrics.fid import Moments, frechet, moments
+from fastdiff.statistics.influence import Estimate, correlation, difference, first_order, frechet_expansion
+from fastdiff.statistics.jackknife import BLOCKS, frechet_left_out, jackknife
 
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]  # features (n D) of both arms
 
 
 def independent(pool_a: np.ndarray, pool_b: np.ndarray, n: int) -> Draw:
-    """n images of each pool, none of the same number. A null where both are one pool."""
+    """n images of each pool, with different indices. A null if both are the same pool."""
     _enough(pool_a, 2 * n)
 
     def draw(random):
@@ -34,7 +34,7 @@ def independent(pool_a: np.ndarray, pool_b: np.ndarray, n: int) -> Draw:
 
 
 def paired(pool_a: np.ndarray, pool_b: np.ndarray, n: int, exchanged: bool) -> Draw:
-    """The same n images of both pools. exchanged: each pair in a random order, which makes it a null."""
+    """The same n indices of both pools. exchanged: put each pair in a random order. This makes a null."""
     _enough(pool_a, n)
 
     def draw(random):
@@ -47,7 +47,7 @@ def paired(pool_a: np.ndarray, pool_b: np.ndarray, n: int, exchanged: bool) -> D
 
 
 def real(images: np.ndarray, n: int, r: float) -> Draw:
-    """n draws with replacement for each arm; with probability r the second arm has the first one's image."""
+    """n draws with replacement for each arm. With probability r the second arm gets the image of the first."""
 
     def draw(random):
         first, second = random.integers(len(images), size=(2, n))
@@ -62,8 +62,11 @@ def _enough(pool: np.ndarray, needed: int) -> None:
 
 
 class Case(NamedTuple):
-    """What is drawn: a name for tables, whether image i of both arms belongs together, n -> Draw, and the difference of
-    the whole pools, None for a null."""
+    """Two arms to draw from.
+
+    arms: their name in tables. paired: whether image i of one arm belongs to image i of the other. draw: n -> Draw.
+    known: the difference of the whole pools, None for a null.
+    """
 
     arms: str
     paired: bool
@@ -72,9 +75,9 @@ class Case(NamedTuple):
 
 
 def rows(case: Case, n: int, pairs: int, reference: Moments, seed: int, progress: Callable) -> list[dict]:
-    """What `pairs` pairs of n images found: of a null one row a method, of an alternative one row."""
+    """Test `pairs` pairs of n images. Returns one row per method for a null, and one row for an alternative."""
     blocks = BLOCKS if case.known is None else 0
-    own_seed = [seed, zlib.crc32(case.arms.encode()), int(case.paired), n]  # whatever other cases there are
+    own_seed = [seed, zlib.crc32(case.arms.encode()), int(case.paired), n]  # the same draws with any other cases
     found = trials(case.draw(n), pairs, reference, case.paired, own_seed, blocks, progress)
     row = {
         "arms": case.arms,
@@ -92,21 +95,21 @@ def rows(case: Case, n: int, pairs: int, reference: Moments, seed: int, progress
 
 
 class Trials(NamedTuple):
-    """Of every pair (pairs): the difference of its distances, the standard errors and verdicts by each method, the mean
-    distance, and r of the influence values."""
+    """Arrays with one entry per pair: the difference of the distances, standard errors and verdicts by method, the mean
+    of both distances, and the correlation of the influence values."""
 
     differences: np.ndarray
     errors: dict[str, np.ndarray]
-    told_apart: dict[str, np.ndarray]  # sign of the difference where it is told apart, else 0
+    verdicts: dict[str, np.ndarray]  # sign of the difference if it is significant, else 0
     distances: np.ndarray
     correlations: np.ndarray
 
 
 def trials(draw: Draw, pairs: int, reference: Moments, pair: bool, seed, blocks: int, progress: Callable) -> Trials:
-    """Draw `pairs` pairs and judge each at the 5 % level: by influence values (psi and delta), by psi alone (`first
-    order`) and, with blocks > 0, by the jackknife. pair: whether image i of both arms belongs together.
+    """Draw `pairs` pairs and test each at the 5 % level.
 
-    seed: of the draws, as numpy's default_rng takes it.
+    Methods: `influence` (influence values, psi and delta), `first order` (psi alone) and, if blocks > 0, `jackknife`.
+    pair: whether image i of one arm belongs to image i of the other. seed: the seed of the draws, for numpy's default_rng.
     """
     random, each = np.random.default_rng(seed), []
     for _ in range(pairs):
@@ -131,7 +134,7 @@ def trials(draw: Draw, pairs: int, reference: Moments, pair: bool, seed, blocks:
 
 
 def _jackknifed(a: float, b: float, left_a: np.ndarray, left_b: np.ndarray, pair: bool) -> Estimate:
-    """Of unpaired arms, block k of one has nothing to do with block k of the other: their variances add."""
+    """The jackknife of a difference. The blocks of unpaired arms are independent: their variances add."""
     if pair:
         return jackknife(a - b, left_a - left_b)
     one, other = jackknife(a, left_a), jackknife(b, left_b)
@@ -141,26 +144,26 @@ def _jackknifed(a: float, b: float, left_a: np.ndarray, left_b: np.ndarray, pair
 
 
 def of_nulls(found: Trials) -> dict[str, dict[str, float]]:
-    """By method: the share of false verdicts and stated over empirical standard error, each with its 95 % interval."""
+    """By method: the share of false verdicts, and the stated over the empirical standard error, with 95 % intervals."""
     pairs, sd = len(found.differences), float(found.differences.std(ddof=1))
     low, high = (1 / (1 + end * relative_error(found.differences)) for end in (1.96, -1.96))
     judged = {}
     for method, errors in found.errors.items():
         ratio = float(errors.mean()) / sd
-        false = share(int(np.count_nonzero(found.told_apart[method])), pairs, "false_verdict_rate")
+        false = share(int(np.count_nonzero(found.verdicts[method])), pairs, "false_verdict_rate")
         judged[method] = false | {"se_over_sd": ratio, "se_over_sd.low": ratio * low, "se_over_sd.high": ratio * high}
     return judged
 
 
 def of_alternatives(found: Trials, known: float) -> dict[str, float]:
-    """Power by influence values: the share of pairs told apart in the right direction, and in the wrong one."""
-    pairs, apart = len(found.differences), found.told_apart["influence"]
+    """Power by influence values: the share of significant pairs in the right and in the wrong direction."""
+    pairs, apart = len(found.differences), found.verdicts["influence"]
     right = share(int((apart == np.sign(known)).sum()), pairs, "power")
     return right | {"wrong_direction": float((apart == -np.sign(known)).mean())}
 
 
 def share(count: int, pairs: int, name: str) -> dict[str, float]:
-    """A share with its 95 % interval by Wilson."""
+    """A share with its 95 % interval (Wilson)."""
     from scipy.stats import binomtest
 
     low, high = binomtest(count, pairs).proportion_ci(method="wilson")
@@ -168,7 +171,7 @@ def share(count: int, pairs: int, name: str) -> dict[str, float]:
 
 
 def relative_error(values: np.ndarray) -> float:
-    """Standard error of the sd of values, over the sd: sqrt((kurtosis - 1) / (4 N))."""
+    """Standard error of the sd of N values, divided by the sd: sqrt((kurtosis - 1) / (4 N))."""
     centred = values - values.mean()
     kurtosis = (centred**4).mean() / (centred**2).mean() ** 2
     return math.sqrt((kurtosis - 1) / (4 * len(values)))

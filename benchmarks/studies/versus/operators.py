@@ -3,7 +3,7 @@
 import time
 from statistics import median
 
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, config, synchronise
+from fastdiff_benchmarks.studies.versus.network import SHAPE, Timed, config, synchronise
 
 SIDE, SHOWN = 2048, 12
 

@@ -1,7 +1,8 @@
-"""Pools: many images of one arm, from which a calibration draws its pairs again and again.
+"""Pools: many images of one arm. A calibration draws its pairs from them.
 
-The noise of a partner arm is r z + sqrt(1 - r^2) w, z that of the arm itself, w of another seed: standard normal again,
-so that both arms have one law, and correlated r with z. At r = 0 they share nothing but their labels.
+A partner of an arm has the noise r z + sqrt(1 - r^2) w, where z is the arm's noise and w has another seed. This noise is
+standard normal too, and its correlation with z is r. Both arms then have the same law. At r = 0 they share only their
+labels.
 """
 
 import math
@@ -10,21 +11,21 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..bench.cell import BLOCK, Cell, key
-from ..diffusion.noise import Noise, noise_of
-from ..sampling.generate import generate
+from fastdiff.bench.cell import BLOCK, Cell, key
+from fastdiff.diffusion.noise import Noise, noise_of
+from fastdiff.sampling.generate import generate
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Noise r z + sqrt(1 - r^2) w of a partner arm; w has the seed `other`."""
+    """The noise of a partner: r z + sqrt(1 - r^2) w, where w has the seed `other` and 0 <= r < 1."""
 
     r: float
     other: int
 
     def __post_init__(self):
         if not 0 <= self.r < 1:
-            raise ValueError(f"correlation {self.r} of the noise must be in [0, 1); at 1 both arms are one")
+            raise ValueError(f"correlation {self.r} of the noise must be in [0, 1); at 1 both arms are the same")
 
     def noise(self, seed: int, indices: np.ndarray, shape: tuple[int, ...], device) -> Noise:
         z, w = (noise_of(each, indices, shape, device) for each in (seed, self.other))
@@ -32,16 +33,16 @@ class Mixed:
 
 
 def pool_key(cell: Cell, mixed: Mixed | None) -> str:
-    """The name of a pool's blocks; without mixed noise that of the cell's own, which `fastdiff run` makes too."""
+    """The key of the blocks of a pool. Without mixed noise it is the key of the cell, and `fastdiff run` makes the same blocks."""
     return key(cell.generation() | ({} if mixed is None else {"mixed": asdict(mixed)}))
 
 
 def pool(
     cell: Cell, ledger, denoiser, labels: Callable | None, extractor, n: int, mixed: Mixed | None, progress: Callable
 ) -> np.ndarray:
-    """Features (n D), float16, of the first n images of a cell; blocks that the ledger has are not made again.
+    """Features (n D), float16, of the first n images of a cell. Blocks that the ledger has are read from there.
 
-    ledger: where they are kept. progress(images) is called after every block.
+    progress(images) is called after every block.
     """
     name, scorer, found = pool_key(cell, mixed), key(cell.metrics.extractor_identity()), []
     for first in range(0, n, BLOCK):

@@ -1,22 +1,24 @@
-"""make speed: what is compared is one network, goals are judged as they are meant, and a tiny run writes every file."""
+"""make speed: both sides run the same network, goals are judged in their direction, and a tiny run writes all files."""
 
 import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 from statistics import median
 
 import pandas as pd
 import pytest
 import torch
 
-from fastdiff_benchmarks import speed
-from fastdiff_benchmarks.versus.apart import taken_apart
-from fastdiff_benchmarks.versus.network import Timed
-from fastdiff_benchmarks.versus.quality import WAYS
-from fastdiff_benchmarks.versus.targets import Target
+from fastdiff_benchmarks.studies import speed
+from fastdiff_benchmarks.studies.versus.apart import taken_apart
+from fastdiff_benchmarks.studies.versus.network import Timed
+from fastdiff_benchmarks.studies.versus.quality import WAYS
+from fastdiff_benchmarks.studies.versus.targets import Target
 
 pytest.importorskip("diffusers")
+RESULTS = Path(__file__).parents[2] / "results" / "speed"
 
 
 @pytest.mark.parametrize(
@@ -101,46 +103,7 @@ def test_a_tiny_run_writes_tables_conditions_and_the_figure(tmp_path):
     conditions = json.loads((out / "conditions.json").read_text())
     assert {"threads", "cores", "load_average", "busy"} <= set(conditions["caching"])
     assert conditions["caching"]["settings"]["batch"] == 2
-    assert (out / "caching.png").stat().st_size > 10_000 and "promised" in done.stdout
-
-
-def test_a_part_that_is_timed_again_replaces_its_own_rows_alone(tmp_path):
-    row = Target("x", 1.0, 2.0, 2.0, 1.0).row()
-    for part, more in (("cells", {}), ("loop", {"arms": [{"arm": "a"}]}), ("cells", {"arms": [{"arm": "b"}]})):
-        speed.store(tmp_path, part, {"targets": [row | {"note": f"{len(more)}"}], **more}, {"threads": len(more)})
-    targets, arms = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("targets", "arms"))
-    assert targets[["part", "note"]].values.tolist() == [["loop", 1], ["cells", 1]]  # in the order of the menu
-    assert arms[["part", "arm"]].values.tolist() == [["loop", "a"], ["cells", "b"]]
-    assert json.loads((tmp_path / "conditions.json").read_text()) == {"cells": {"threads": 1}, "loop": {"threads": 1}}
-
-
-def test_the_best_batch_is_searched_by_doubling_and_memory_that_ends_is_no_failure(monkeypatch, capsys):
-    from types import SimpleNamespace
-
-    from fastdiff import profiling
-    from fastdiff.bench import config as settings
-    from fastdiff_benchmarks.versus import batches
-
-    speeds = {1: 10.0, 2: 19.0, 4: 30.0, 8: 30.1}
-
-    def timed(cell, batch, options):
-        if batch > most:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
-        return speeds[batch], None
-
-    monkeypatch.setattr(batches, "_images_per_s", timed)
-    monkeypatch.setattr(profiling, "peak_mb", lambda call, device: 1.0)
-    monkeypatch.setattr(settings, "cell_of", lambda conf: SimpleNamespace(device=SimpleNamespace(name="cpu")))
-    most = 8
-    found = batches.measure({}, {})
-    assert [line["batch"] for line in found] == [1, 2, 4, 8] and found[3]["best"] == "<- device.batch"
-    most = 2
-    found = batches.measure({}, {})
-    assert [line["batch"] for line in found] == [1, 2] and found[1]["best"]
-    assert "batch 4: out of memory; 2 is the largest that fits" in capsys.readouterr().out
-    most = 0
-    with pytest.raises(ValueError, match="not even a batch of one image fits"):
-        batches.measure({}, {})
+    assert "promised" in done.stdout
 
 
 def test_an_unknown_part_gives_the_menu(tmp_path):
@@ -165,3 +128,13 @@ def test_a_trajectory_is_taken_apart_into_its_calls_and_what_is_around_them():
         line = apart.row("one")
         assert line["overhead.low"] <= line["overhead"] <= line["overhead.high"]
     assert len(waited) == 2 * 5 * (1 + 2 * 3)  # before each trajectory, and around each call
+
+
+def test_the_figure_has_a_mark_per_branch_and_interval_and_two_bars_per_piece():
+    from fastdiff_benchmarks.studies import figures
+
+    caching, rungs = (pd.read_csv(RESULTS / f"{name}.csv") for name in ("caching", "rungs"))
+    *branches, line, time, macs = figures.caching(caching, rungs).data
+    assert [trace.name for trace in branches] == ["branch 1", "branch 2", "branch 3"] and line.name == "as promised"
+    assert sorted(branches[0].text) == ["2", "3", "5"]
+    assert list(time.x) == pytest.approx(100 * rungs["share_of_time"]) and list(macs.y) == list(rungs["piece"])

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastdiff_benchmarks.versus.apart import taken_apart, trajectories
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, synchronise
-from fastdiff_benchmarks.versus.targets import beside
+from fastdiff_benchmarks.studies.versus.apart import taken_apart, trajectories
+from fastdiff_benchmarks.studies.versus.network import SHAPE, Timed, brief, synchronise
+from fastdiff_benchmarks.studies.versus.targets import beside
 
 EAGER, COMPILED = "diffusers, float32, eager", "diffusers, bfloat16, channels-last, compiled"
 FLOAT32, FASTEST = "ours, float32, channels-last, compiled", "ours, bfloat16, channels-last, compiled"

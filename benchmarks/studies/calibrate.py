@@ -1,10 +1,10 @@
-"""make calibrate: do intervals and verdicts keep their promise? Measured on draws from pools of images.
+"""make calibrate: do intervals and verdicts hold? Tests pairs of arms that are drawn from pools of images.
 
-    python benchmarks/calibrate.py device=cpu device.threads=1 pairs=400
+    python benchmarks/studies/calibrate.py device=cpu device.threads=1 pairs=400
 
-A pool is one arm's features, kept in the ledger in blocks: what is there is not made again. Nulls are pairs of one law,
-alternatives differ by what the whole pools say (`fastdiff/statistics/calibration.py`). Writes a page, its figure and
-<out>/calibration.json.
+A pool holds the features of one arm. The ledger keeps its blocks, and a later run reads them. Nulls are pairs with the
+same law. Alternatives differ by the known difference of their pools (`calibration.py`). Writes README.md,
+calibration.json and calibration.svg into `out`.
 """
 
 import sys
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from fastdiff_benchmarks.entry import entry, settings_of
 
 
-@entry("calibrate")
+@entry("calibrate", package="fastdiff_benchmarks.studies")
 def main(cfg: DictConfig) -> None:
     import pandas as pd
     from tqdm import tqdm
@@ -27,19 +27,20 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.data import load
     from fastdiff.files import write, write_json
     from fastdiff.metrics import frechet, moments
-    from fastdiff.report.calibration import figure, page
-    from fastdiff.report.figures import render
+    from fastdiff.report.export import write_figure
     from fastdiff.statistics import outside
-    from fastdiff.statistics.calibration import rows
-    from fastdiff.statistics.pools import Mixed, pool, pool_key
+    from fastdiff_benchmarks.studies import figures
+    from fastdiff_benchmarks.studies.calibration import rows
+    from fastdiff_benchmarks.studies.calibration_page import page
+    from fastdiff_benchmarks.studies.pools import Mixed, pool, pool_key
 
     changed = {name: OmegaConf.to_container(change) for name, change in cfg.alternatives.items()}
     cells = {name: cell_of(settings_of(OmegaConf.merge(cfg, change))) for name, change in changed.items()}
     arm, ledger = cell_of(settings_of(cfg)), Ledger(cfg.ledger)
     if arm.metrics.kind not in ("classifier", "clean_fid"):
-        raise ValueError("calibration is of the Frechet distance: choose metrics=mnist_classifier or clean_fid")
+        raise ValueError("calibration tests the Frechet distance: choose metrics=mnist_classifier or clean_fid")
     if arm.analytic or arm.optimal or arm.model.decoder is not None:
-        raise ValueError("calibration needs a network of pixels and a sampler without score norms, as sampler=ddim")
+        raise ValueError("calibration needs a network of pixels and a sampler without score norms: choose sampler=ddim")
     if arm.budget.part != "all":
         raise ValueError("calibration draws from all reference images: use budget.part=all")
     if reason := outside(min(cfg.sizes), arm.metrics.dimensions):
@@ -67,30 +68,31 @@ def main(cfg: DictConfig) -> None:
                 found = rows(case, n, cfg.pairs, reference, cfg.draw_seed, bar.update)
                 into = nulls if case.known is None else power
                 into += [{"protocol": arm.metrics.protocol("fid", n)} | row for row in found]
-    given = [word for word in sys.argv[1:] if not word.startswith(("out=", "ledger="))]  # folders change nothing
+    given = [
+        word for word in sys.argv[1:] if not word.startswith(("out=", "ledger="))
+    ]  # folders do not change the result
     kept = {name: {"key": pool_key(*each), "n": cfg.pool, arm.metrics.protocol("fid", cfg.pool): distance[name]}
             for name, each in arms.items()}  # fmt: skip
     record = summary(nulls, cfg.pairs) | {"sizes": list(cfg.sizes), "nulls": nulls, "power": power, "pools": kept}
     record |= {"seeds": {"noise": arm.budget.seed, "mixed in": cfg.other_seed, "draws": cfg.draw_seed}}
-    record |= {"command": " ".join(["python benchmarks/calibrate.py", *given])}
+    record |= {"command": " ".join(["python benchmarks/studies/calibrate.py", *given])}
     machine = {"device": device_name(arm.device), "precision": arm.device.precision, "made": provenance()}
     record |= {"machine": machine}
     nulls, power, out = pd.DataFrame(nulls), pd.DataFrame(power), Path(cfg.out)
     write_json(out / "calibration.json", record)
     write(out / "README.md", lambda file: file.write(page(record).encode()))
-    drawn = figure(nulls, power)
-    for suffix in ("png", "svg"):
-        write(out / f"calibration.{suffix}", lambda file, suffix=suffix: file.write(render(drawn, suffix)))
+    if reason := write_figure(figures.calibration(nulls, power), out / "calibration.svg"):
+        print(reason, file=sys.stderr)
     shown = ["arms", "n", "method", "sd", "r", "se_over_sd", "false_verdict_rate"]
     print(nulls[shown].round(3).to_string(index=False))
     if len(power):
         print(power[["arms", "paired", "n", "known_difference", "sd", "r", "power"]].round(3).to_string(index=False))
-    print(f"{cfg.pairs} pairs a row; written to {out}: README.md, calibration.json, .png, .svg")
+    print(f"{cfg.pairs} pairs per row; written to {out}")
 
 
 def cases_of(pools: dict, alternatives, digits, distance: dict, common) -> list:
-    """All nulls, then all alternatives, of the pools: `arm`, its partners `r = ...`, and what differs from it."""
-    from fastdiff.statistics.calibration import Case, independent, paired, real
+    """All nulls, then all alternatives. pools: `arm`, its partners `r = ...`, and the arms that differ from it."""
+    from fastdiff_benchmarks.studies.calibration import Case, independent, paired, real
 
     own = pools["arm"]
     found = [Case("independent", False, lambda n: independent(own, own, n))]
@@ -107,9 +109,9 @@ def cases_of(pools: dict, alternatives, digits, distance: dict, common) -> list:
 
 
 def summary(nulls: list[dict], pairs: int) -> dict:
-    """The numbers of all sizes together, by influence values."""
+    """The rates over all sizes, by influence values."""
     from fastdiff.statistics import LEVEL
-    from fastdiff.statistics.calibration import share
+    from fastdiff_benchmarks.studies.calibration import share
 
     def total(name: str, chosen) -> dict:
         of = [row for row in nulls if row["method"] == "influence" and chosen(row)]

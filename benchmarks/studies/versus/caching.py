@@ -4,9 +4,9 @@ import time
 
 import numpy as np
 
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, brief, config, synchronise
-from fastdiff_benchmarks.versus.pipelines import ours, theirs
-from fastdiff_benchmarks.versus.targets import Target, beside
+from fastdiff_benchmarks.studies.versus.network import SHAPE, Timed, brief, config, synchronise
+from fastdiff_benchmarks.studies.versus.pipelines import ours, theirs
+from fastdiff_benchmarks.studies.versus.targets import Target, beside
 
 GOALS = {2: 0.95, 3: 0.95, 5: 0.9}  # interval -> least share of the promised speed-up
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fastdiff_benchmarks.versus.targets import Target
+from fastdiff_benchmarks.studies.versus.targets import Target
 
 SWEEP = ["-m", "sampler=ddim", "sampler.steps=2,3", "accelerator.deepcache.interval=1,2,3",
          "accelerator.skip_tuning.rho_bottom=0.9,1.0", "budget.n=250", "tracker.mode=offline"]  # fmt: skip

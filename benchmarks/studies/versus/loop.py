@@ -2,9 +2,9 @@
 
 from statistics import median
 
-from fastdiff_benchmarks.versus.apart import bare, taken_apart, trajectories
-from fastdiff_benchmarks.versus.network import SHAPE, Timed, synchronise
-from fastdiff_benchmarks.versus.targets import Target, overhead, ratio
+from fastdiff_benchmarks.studies.versus.apart import bare, taken_apart, trajectories
+from fastdiff_benchmarks.studies.versus.network import SHAPE, Timed, synchronise
+from fastdiff_benchmarks.studies.versus.targets import Target, overhead, ratio
 
 
 def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> tuple[dict, list[Target], list[dict]]:
