@@ -5,8 +5,8 @@
 
 Part `own` times whole trajectories. Its arms take turns (ABBA), and a machine that drifts slows all of them. Ratios are
 medians over rounds with 95 % intervals. Part `batch` doubles the batch while images come faster. Each part writes its
-tables into `out` (own.csv, arms.csv, batch.csv) and the load of the machine into conditions.json. The rows of an earlier
-run of the same part are replaced.
+tables into `out` (own.csv, arms.csv, batch.csv) and the load of the machine into conditions.json. It replaces the rows
+of an earlier run of the same part.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""fastdiff speed: the network of the settings is timed at some intervals and batch sizes, and every table is written."""
+"""fastdiff speed: the network of the settings by interval and by batch size."""
 
 import json
 import subprocess

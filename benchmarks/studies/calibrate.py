@@ -68,9 +68,8 @@ def main(cfg: DictConfig) -> None:
                 found = rows(case, n, cfg.pairs, reference, cfg.draw_seed, bar.update)
                 into = nulls if case.known is None else power
                 into += [{"protocol": arm.metrics.protocol("fid", n)} | row for row in found]
-    given = [
-        word for word in sys.argv[1:] if not word.startswith(("out=", "ledger="))
-    ]  # folders do not change the result
+    # folders do not change the result
+    given = [word for word in sys.argv[1:] if not word.startswith(("out=", "ledger="))]
     kept = {name: {"key": pool_key(*each), "n": cfg.pool, arm.metrics.protocol("fid", cfg.pool): distance[name]}
             for name, each in arms.items()}  # fmt: skip
     record = summary(nulls, cfg.pairs) | {"sizes": list(cfg.sizes), "nulls": nulls, "power": power, "pools": kept}

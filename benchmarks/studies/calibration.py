@@ -1,7 +1,7 @@
 """Do intervals and verdicts hold? Pairs of arms are drawn many times from pools of features, and each pair is tested.
 
 In a null the true difference is exactly 0:
-    independent   two disjoint subsets of one pool. Their difference has the variance 2 sd^2 / n, with the sd of the pool
+    independent   two disjoint subsets of one pool. Their difference has the variance 2 sd^2 / n, with the pool's sd
     paired        images of two arms with the same law. The order of each pair is random, and the pair is exchangeable
     real          draws with replacement from the reference images; with probability r both arms get the same image. The
                   distance is 0 up to its bias. First-order standard errors are too large there, by a factor of sqrt(2)
@@ -109,7 +109,7 @@ def trials(draw: Draw, pairs: int, reference: Moments, pair: bool, seed, blocks:
     """Draw `pairs` pairs and test each at the 5 % level.
 
     Methods: `influence` (influence values, psi and delta), `first order` (psi alone) and, if blocks > 0, `jackknife`.
-    pair: whether image i of one arm belongs to image i of the other. seed: the seed of the draws, for numpy's default_rng.
+    pair: whether image i of one arm belongs to image i of the other. seed: for numpy's default_rng.
     """
     random, each = np.random.default_rng(seed), []
     for _ in range(pairs):

@@ -5,22 +5,22 @@ TITLE = "# Do intervals and verdicts keep their promise?"
 INTRODUCTION = """
 `{command}` (commit {commit}; {device}, {precision}).
 
-Each row is {pairs} pairs of arms with n images each. They are drawn from pools of {pool:,} images per arm. The values are
-`{protocol}` with the n of the row. Seeds: {seeds}. Brackets are 95 % intervals (for shares by Wilson). Formulas:
+Each row is {pairs} pairs of arms with n images each. They are drawn from pools of {pool:,} images per arm. The values
+are `{protocol}` with the n of the row. Seeds: {seeds}. Brackets are 95 % intervals (for shares by Wilson). Formulas:
 [docs/statistics.md](../../docs/statistics.md). All numbers are in `calibration.json`.
 
 ![standard errors, false verdicts and power against n](calibration.svg)
 
 ## Arms that do not differ
 
-Both arms have the same law, and a significant difference is a false verdict. Share of false verdicts at the 5 % level by
-influence values, over all n of the table: {rates}.
+Both arms have the same law, and a significant difference is a false verdict. Share of false verdicts at the 5 % level
+by influence values, over all n of the table: {rates}.
 
 `stated / true` is the mean standard error divided by the spread of the differences (sd). `r` is the correlation of the
-influence values of both arms. `independent`: different images of one pool. `paired, r = x`: noise z and
-x z + sqrt(1 - x^2) w. `real digits, r = x`: training digits against training digits, where a share x is the same in both
-arms; the distance is at its floor there. `first order` uses influence values without their second order. The jackknife
-has 40 blocks.
+influence values of both arms. `independent`: different images of one pool. `paired, r = x`: noise z and x z + sqrt(1 -
+x^2) w. `real digits, r = x`: training digits against training digits, where a share x is the same in both arms; the
+distance is at its floor there. `first order` uses influence values without their second order. The jackknife has 40
+blocks.
 
 | arms | n | sd | r | false verdicts | stated / true | first order | jackknife |
 |---|---|---|---|---|---|---|---|

@@ -70,9 +70,7 @@ def caching(caching: pd.DataFrame, rungs: pd.DataFrame) -> go.Figure:
                    legend2={"x": 1, "y": 0.05, "xanchor": "right", "yanchor": "bottom"})  # fmt: skip
 
 
-def _whiskers(
-    rows: pd.DataFrame, column: str, colour: str, symbol: str, dash: str, aside: float, **trace
-) -> go.Scatter:
+def _whiskers(rows: pd.DataFrame, column: str, colour: str, symbol: str, dash: str, aside: float, **trace):
     """A column against n. aside: a factor of n that keeps whiskers of several lines apart."""
     return go.Scatter(
         x=rows["n"] * aside, y=rows[column], error_y=_ends(rows, column), mode="lines+markers",

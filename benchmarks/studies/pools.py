@@ -1,8 +1,8 @@
 """Pools: many images of one arm. A calibration draws its pairs from them.
 
-A partner of an arm has the noise r z + sqrt(1 - r^2) w, where z is the arm's noise and w has another seed. This noise is
-standard normal too, and its correlation with z is r. Both arms then have the same law. At r = 0 they share only their
-labels.
+A partner of an arm has the noise r z + sqrt(1 - r^2) w, where z is the arm's noise and w has another seed. This noise
+is standard normal too, and its correlation with z is r. Both arms then have the same law. At r = 0 they share only
+their labels.
 """
 
 import math
@@ -33,7 +33,7 @@ class Mixed:
 
 
 def pool_key(cell: Cell, mixed: Mixed | None) -> str:
-    """The key of the blocks of a pool. Without mixed noise it is the key of the cell, and `fastdiff run` makes the same blocks."""
+    """The key of the blocks of a pool. Without mixed noise `fastdiff run` makes the same blocks under the same key."""
     return key(cell.generation() | ({} if mixed is None else {"mixed": asdict(mixed)}))
 
 

@@ -4,10 +4,11 @@
     python benchmarks/studies/speed.py 'parts=[caching]' device=cuda width=128
     python benchmarks/studies/speed.py 'parts=[own]' sampler=ddpm sampler.steps=25 'intervals=[2,3]'
 
-The arms of a part take turns (ABBA), and a machine that drifts slows all of them. Ratios are taken round by round: medians
-with 95 % intervals. Each part writes its tables into `out` when it is done: targets.csv (ours, theirs, ratio, goal, met),
-arms.csv, overheads.csv, operators.csv (where the time of a call goes), caching.csv and rungs.csv with a figure,
-quality.csv (what a faster way to compute costs in quality) and conditions.json. Parts own and batch are `fastdiff speed`.
+The arms of a part take turns (ABBA), and a machine that drifts slows all of them. Ratios are taken round by round. They
+are medians with 95 % intervals. Each part writes its tables into `out` when it is done: targets.csv (ours, theirs,
+ratio, goal, met), arms.csv, overheads.csv, operators.csv (where the time of a call goes), caching.csv and rungs.csv
+with a figure, quality.csv (what a faster way to compute costs in quality) and conditions.json. Parts own and batch are
+the parts of `fastdiff speed`.
 """
 
 import sys
