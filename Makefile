@@ -52,8 +52,8 @@ bench-all: setup ## Every grid in conf/grid
 gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
 	$(PY) benchmarks/gamma.py $(ARGS)
 
-speed: setup ## Time ours against diffusers, the DeepCache package and clean-fid; parts=[own] times your network
-	$(PY) benchmarks/speed.py $(ARGS)
+speed: setup ## Our speed beside diffusers, DeepCache and clean-fid; parts=[own] times your network
+	$(PY) benchmarks/studies/speed.py $(ARGS)
 
 report: setup ## Write tables, figures and results/report/index.html; BASE=ledger NEW=ledger [GRID=name]: is anything worse?
 	$(PY) $(if $(BASE)$(NEW),benchmarks/compare.py $(COMPARED),benchmarks/report.py) $(ARGS)
@@ -70,14 +70,14 @@ dashboard: setup ## Make a W&B workspace and report of it; without an account, t
 train: setup ## Train the embedded network and its classifier from scratch (about an hour; resumes)
 	$(PY) benchmarks/train.py $(ARGS)
 
-parity: setup ## Compare our numbers with the official code's, family by family; writes results/parity.csv
-	$(PY) benchmarks/parity.py $(ARGS)
+parity: setup ## Compare with numbers of the official code; ARGS="fixtures=FOLDER"; writes results/parity.csv
+	$(PY) tests/parity/run.py $(ARGS)
 
 reproduce: setup ## Print a published table beside our values: make reproduce GRID=paper/deepcache_table2
 	$(PY) benchmarks/reproduce.py $(if $(GRID),table=$(GRID)) $(ARGS)
 
-calibrate: setup ## Test whether intervals and verdicts are right as often as they claim (hours on 2 cores; resumes)
-	$(PY) benchmarks/calibrate.py $(ARGS)
+calibrate: setup ## Do intervals and verdicts hold? Pools of 20,000 images per arm (hours on 2 cores; resumes)
+	$(PY) benchmarks/studies/calibrate.py $(ARGS)
 
 tune: setup ## Choose a knob's value on one set of noise and reference images, confirm it on another
 	$(PY) benchmarks/tune.py $(ARGS)

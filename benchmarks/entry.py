@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import fastdiff_conf
@@ -19,8 +20,8 @@ from fastdiff.heap import in_one_stack, keep_freed
 from fastdiff_benchmarks.help import usage
 
 
-def entry(config_name: str) -> Callable:
-    """Decorator: a task that takes settings -> a main() that reads them from conf/<config_name>.yaml and argv.
+def entry(config_name: str, package: str = "fastdiff_conf") -> Callable:
+    """Decorator: a task that takes settings -> a main() that reads <config_name>.yaml of a package, and argv.
 
     Unknown knobs, names and files, and values out of range, give exit code 2 and one sentence. --help prints the
     docstring of the task's file, the members of the groups, and every setting with its value.
@@ -30,12 +31,12 @@ def entry(config_name: str) -> Callable:
         @functools.wraps(task)
         def careful(cfg: DictConfig):
             try:
-                refuse_unknown(cfg, top_names(config_name))
+                refuse_unknown(cfg, top_names(config_name, package))
                 return task(cfg)
             except (ValueError, OSError, OmegaConfBaseException) as error:
                 refuse(error)
 
-        run = hydra.main(config_path="pkg://fastdiff_conf", config_name=config_name, version_base="1.3")(careful)
+        run = hydra.main(config_path=f"pkg://{package}", config_name=config_name, version_base="1.3")(careful)
 
         def main():
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
@@ -43,7 +44,10 @@ def entry(config_name: str) -> Callable:
                 if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
                     given = get_args_parser().parse_args(sys.argv[1:])
                     said = sys.modules[task.__module__].__doc__
-                    print(usage(said, config_name, given.overrides, given.config_dir))
+                    if package == "fastdiff_conf":
+                        print(usage(said, config_name, given.overrides, given.config_dir))
+                    else:
+                        print(f"{said.strip()}\n\n{file_of(config_name, package).read_text(encoding='utf-8')}")
                     return None
                 keep_freed()
                 return in_one_stack(run)
@@ -55,9 +59,15 @@ def entry(config_name: str) -> Callable:
     return decorate
 
 
-def top_names(config_name: str) -> set[str]:
+def file_of(config_name: str, package: str) -> Path:
+    """The root config of a command: a file of conf/, or of a study's own package."""
+    return Path(str(files(package))) / f"{config_name}.yaml"
+
+
+def top_names(config_name: str, package: str = "fastdiff_conf") -> set[str]:
     """The knobs and groups that a command's settings may have at their top."""
-    confs = [OmegaConf.load(path) for root in ("config", config_name) for path in fastdiff_conf.layers(root)]
+    paths = fastdiff_conf.layers(config_name) if package == "fastdiff_conf" else [file_of(config_name, package)]
+    confs = [OmegaConf.load(path) for path in (*fastdiff_conf.layers("config"), *paths)]
     return {str(name) for conf in confs for name in conf} | set(GROUPS) | {"tracker"}
 
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.diffusion.noise import noise_of
-from fastdiff.samplers import PLMS, PRESETS, DPMpp2M, EDMAblation, Euler, Heun, UniPC, preset
+from fastdiff.samplers import PLMS, PRESETS, DPMpp2M, Euler, Heun, UniPC, preset
 from fastdiff.sampling.denoiser import DTYPES, Denoiser
 from fastdiff.sampling.generate import to_host
 from fastdiff.unets import Runner, build
@@ -110,7 +110,6 @@ SOLVERS = {
     "euler": Euler(3),
     "dpmpp_2m": DPMpp2M(3),
     "unipc": UniPC(5, order=3),
-    "edm_ablation": EDMAblation(3, discretization="vp", noise_schedule="vp", scaling="vp", sigma_max=20.0, churn=1.0),
     "heun": Heun(3, churn=1.0),
     "plms": PLMS(5),
 }

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from fastdiff.diffusion.preconditioning import EDM, IDDPM, VE, VP, WRAPPERS, Discrete, of_arch, wrapper
+from fastdiff.sampling.denoiser import Denoiser
+from fastdiff.unets import build, walk
+from fastdiff.weights.model_card import ModelCard
 
 LEVELS = np.geomspace(0.01, 150, 40)
 KINDS = {
@@ -124,7 +127,9 @@ def test_edms_limits_are_the_image_itself_without_noise_and_the_network_alone_in
 def test_vps_time_is_the_inverse_of_its_noise_level(kind):
     for t in (1e-5, 1e-3, 0.1, 0.5, 1.0):
         assert kind.t(kind.sigma(t)) == pytest.approx(t, rel=1e-7)
-        assert kind.noise(kind.sigma(t)) == pytest.approx(999 * t, rel=1e-7)
+        # c_noise is (M - 1) t but for float32's rounding of 1 + sigma^2 and of t
+        rounding = 2.0**-23 / (kind.beta_min + kind.beta_d * t) + 2.0**-21 * t
+        assert kind.noise(kind.sigma(t)) == pytest.approx(999 * t, abs=999 * rounding)
 
 
 def test_vps_noise_level_solves_its_differential_equation():
@@ -218,3 +223,49 @@ def test_wrong_words_are_refused_with_the_menu(make, sentence):
 def test_words_one_level_deeper_are_read_too():
     assert of_arch({"class_name": "EDMPrecond", "init_kwargs": {"sigma_data": 1.0}}).sigma_data == 1.0
     assert of_arch({"precond": "VPPrecond", "kwargs": {"model_type": "SongUNet", "beta_d": 10.0}}).beta_d == 10.0
+
+
+VP_FOURIER = dict(
+    preconditioning="VPPrecond", model_type="SongUNet", embedding_type="fourier", channel_mult_noise=2,
+    img_resolution=16, img_channels=3, model_channels=8, channel_mult=[1, 2], num_blocks=1, attn_resolutions=[8],
+)  # fmt: skip
+
+
+def official_vp_noise(sigma: float) -> torch.Tensor:
+    """c_noise of VPPrecond (Karras et al. 2022, Table 1), every operation in float32 as in the official code."""
+    sigma, beta_d, beta_min = torch.tensor(sigma, dtype=torch.float64).to(torch.float32), 19.9, 0.1
+    return 999 * (((beta_min**2 + 2 * beta_d * (1 + sigma**2).log()).sqrt() - beta_min) / beta_d)
+
+
+@pytest.fixture
+def vp_fourier():
+    """A DDPM++ with Fourier embedding and VP preconditioning, random weights, and our denoiser of it."""
+    torch.manual_seed(0)
+    unet = build("edm", VP_FOURIER)
+    for layer in unet.modules():
+        if isinstance(layer, torch.nn.Conv2d) or hasattr(layer, "weight") and not layer.weight.any():
+            torch.nn.init.normal_(layer.weight, std=0.1)
+    card = ModelCard("vp", "edm", VP_FOURIER, (3, 16, 16), "none", parameterisation="edm")
+    return unet, Denoiser(unet, card)
+
+
+def predicted(unet, x, sigma: float, c_noise: torch.Tensor) -> torch.Tensor:
+    """x - sigma F(x / sqrt(1 + sigma^2), c_noise)."""
+    return x - sigma * walk(unet, x / (1 + sigma**2) ** 0.5, c_noise.expand(len(x)), None, torch.ones(unet.rungs))[0]
+
+
+def test_a_vp_network_with_a_fourier_embedding_is_fed_the_official_float32_level(vp_fourier):
+    """To a Fourier embedding, a c_noise with more digits is another input: it moves F by up to 0.01."""
+    unet, denoiser = vp_fourier
+    x, kind = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)), VP()
+    ours, exact = [], []
+    with torch.inference_mode():
+        for sigma in inside(kind, 9):
+            assert denoiser.c_noise(sigma) == float(official_vp_noise(sigma))
+            noised = x * (1 + sigma**2) ** 0.5
+            official = predicted(unet, noised, sigma, official_vp_noise(sigma))
+            more_digits = predicted(unet, noised, sigma, torch.tensor(999 * kind.t(sigma)))
+            ours.append(float((denoiser.start(1)(noised, sigma) - official).abs().max()) / sigma)
+            exact.append(float((more_digits - official).abs().max()) / sigma)
+    assert max(ours) < 1e-5
+    assert max(exact) > 1e-3

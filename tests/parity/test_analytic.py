@@ -1,10 +1,10 @@
 """Numbers that Analytic-DPM's paper prints, from the schedules alone. Its code's numbers are in test_parity.py."""
 
 import pytest
+from official.analytic import Levels, official
 
 from fastdiff.analytic import Norm, covariances
 from fastdiff.diffusion.schedules import Schedule
-from fastdiff.parity.analytic import Levels, official
 from fastdiff.samplers import DDIM
 
 STEPS = [10, 25, 50, 100]

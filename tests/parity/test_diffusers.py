@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from official import networks
+from official.trajectories import Tape
 
 from fastdiff.diffusion.schedules import Schedule
-from fastdiff.parity import networks
-from fastdiff.parity.trajectories import Tape
 from fastdiff.samplers import DPMpp2M, UniPC
 from fastdiff.sampling.denoiser import Denoiser
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from fastdiff.parity import FAMILIES, Case, Check, attempt, cases
+from official import FAMILIES, Case, Check, attempt, cases
 
 ROOT = Path(__file__).parent.parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -36,7 +35,7 @@ def test_every_family_of_fixtures_has_its_checks():
 
 
 def parity(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "benchmarks" / "parity.py"), *arguments]
+    command = [sys.executable, str(ROOT / "tests" / "parity" / "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
 

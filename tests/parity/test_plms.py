@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from official.trajectories import Tape
 
 from fastdiff.accelerators import DeepCache
 from fastdiff.diffusion.schedules import Schedule
-from fastdiff.parity.trajectories import Tape
 from fastdiff.samplers import PLMS
 from fastdiff.sampling.denoiser import Denoiser
 

@@ -137,7 +137,16 @@ class VP(Eps):
         return self.sigma(self.epsilon_t), self.sigma(1)
 
     def noise(self, sigma):
-        return (self.M - 1) * self.t(sigma)
+        """(M - 1) t(sigma) in float32, the precision of the official code.
+
+        A Fourier embedding multiplies it by 2 pi f, with f up to about 50. The last digit of float32 (6e-5 near 999) is
+        then visible in the image.
+        """
+        import torch
+
+        given = torch.tensor(sigma, device="cpu") if isinstance(sigma, Real) else sigma
+        fed = (self.M - 1) * self.t(given.to(torch.float32))
+        return float(fed) if isinstance(sigma, Real) else fed.to(sigma.dtype)
 
 
 @dataclass(frozen=True)
