@@ -30,8 +30,8 @@ def units(cell: Cell) -> float:
 
 
 def work(cell: Cell) -> float:
-    """Work of a cell in full calls. Score norms take a call for each image and step, or for each image and level if the
-    trajectory is optimal."""
+    """Work of a cell in full calls. Score norms take a call for each image and step; an optimal trajectory takes one
+    more for each image and level."""
     levels = (cell.sampler.asked if cell.analytic else 0) + (cell.score_norms.levels if cell.optimal else 0)
     return cell.budget.n * units(cell) + cell.score_norms.images * levels
 
