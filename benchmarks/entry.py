@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fastdiff.bench.config import GROUPS
-from fastdiff.heap import in_one_stack, keep_freed
+from fastdiff.device import keep_freed_memory
 
 
 def entry(config_name: str) -> Callable:
@@ -40,10 +40,10 @@ def entry(config_name: str) -> Callable:
             if not {"-h", "--help"}.isdisjoint(sys.argv[1:]):
                 print(usage(sys.modules[task.__module__].__doc__, root))
                 return None
-            keep_freed()
+            keep_freed_memory()
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises what it would print at length
             try:
-                return in_one_stack(run)
+                return run()
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 refuse(error)
 

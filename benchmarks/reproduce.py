@@ -154,7 +154,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
 
 def ours(settings: dict) -> dict[str, str]:
     """What a protocol's words are here."""
-    from fastdiff.bench.config import device_name, resolved_device
+    from fastdiff.device import device_name, resolved_device
     from fastdiff.knobs import build
     from fastdiff.metrics import MetricsCard
 

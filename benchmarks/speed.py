@@ -26,8 +26,8 @@ PARTS = ("pipelines", "operators", "caching", "package", "loop", "cells", "score
 def main(cfg: DictConfig) -> None:
     import torch
 
-    from fastdiff.bench.config import device_name, resolved_device
     from fastdiff.bench.ledger import provenance
+    from fastdiff.device import device_name, resolved_device
     from fastdiff.profiling import watched
 
     parts = list(cfg.parts)

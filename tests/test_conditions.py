@@ -149,11 +149,11 @@ def test_the_peak_is_what_work_held_at_once_also_when_memory_was_used_before(kep
     script = """
 import sys
 import torch
-from fastdiff.heap import keep_freed
+from fastdiff.device import keep_freed_memory
 from fastdiff.profiling import peak_mb
 
 if sys.argv[1] == "True":
-    keep_freed()
+    keep_freed_memory()
 
 def work():
     held = [torch.ones(10**6) for _ in range(16)]  # 64 MB in pieces that the C library would keep
@@ -174,7 +174,7 @@ def test_kept_memory_serves_the_next_tensor_without_a_page_coming_anew():
     script = """
 import resource
 import torch
-from fastdiff.heap import hand_back, keep_freed
+from fastdiff.device import keep_freed_memory, release_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -186,8 +186,8 @@ def after_a_larger_one():
     return faults()
 
 usual = after_a_larger_one()
-kept, serving = keep_freed(), after_a_larger_one()
-hand_back()
+kept, serving = keep_freed_memory(), after_a_larger_one()
+release_freed_memory()
 print(kept, usual, serving, faults())
 """
     kept, usual, serving, anew = subprocess.run(
@@ -196,29 +196,6 @@ print(kept, usual, serving, faults())
     if kept == "False":
         pytest.skip("only glibc can be told to keep freed memory, and this C library is another")
     assert min(int(usual), int(anew)) > 1000 > 10 * int(serving)
-
-
-@LINUX
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 keeps every frame by itself")
-def test_at_no_depth_does_a_call_ask_for_a_new_piece_of_stack():
-    script = """
-import resource
-from fastdiff.heap import in_one_stack
-
-def nothing(_):
-    pass
-
-def faults(depth, most=0):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    list(map(nothing, range(200)))  # calls from C, as PyTorch's are
-    most = max(most, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    return faults(depth - 1, most) if depth else most
-
-print(faults(400), in_one_stack(lambda: faults(400)))
-"""
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    usual, spared = map(int, said.split())
-    assert usual >= 200 > 20 > spared
 
 
 def test_where_the_high_water_mark_cannot_be_reset_there_is_no_peak(monkeypatch, tmp_path):

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..data import load
+from ..device import device_name
 from .blocks import blocks, sampling
 from .cell import Cell, key
-from .config import device_name
 from .kept_images import UINT8, Kept
 from .ledger import Ledger, provenance
 from .resources import labels_of, load_denoiser, scorer_of, shared

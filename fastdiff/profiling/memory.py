@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..heap import hand_back
+from ..device import release_freed_memory
 from .macs import on_meta
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -36,7 +36,7 @@ def _reset() -> bool:
 
     Freed memory that the C library kept is handed back first: work that found it there would seem to need none.
     """
-    hand_back()
+    release_freed_memory()
     try:
         CLEAR_REFS.write_text("5")
     except OSError:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..bench.cell import BLOCK, Cell, key
+from ..bench.cell import Cell, key
+from ..device import BLOCK
 from ..diffusion.noise import Noise, noise_of
 from ..sampling.generate import generate
 

@@ -5,13 +5,12 @@ from importlib import import_module
 
 from torch import Tensor
 
-from .layout import laid_out
 from .protocol import UNet, walk
-from .runner import COMPILE, Runner
+from .runner import Runner, laid_out
 
 FAMILIES = ("adm", "ddim", "edm", "hf", "native")
 
-__all__ = ["COMPILE", "FAMILIES", "Runner", "UNet", "build", "laid_out", "load_state", "walk"]
+__all__ = ["FAMILIES", "Runner", "UNet", "build", "laid_out", "load_state", "walk"]
 
 
 def build(family: str, arch: dict, state: dict | None = None) -> UNet:

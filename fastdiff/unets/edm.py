@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.preconditioning import EDM, IDDPM, NETWORKS, WRAPPERS, of_arch, official_name
-from .edm_levels import EDMUNet
-from .edm_networks import DhariwalUNet, SongUNet
-from .embedding import exact
+from .arch import normalised
+from .blocks import exact
+from .edm_networks import DhariwalUNet, EDMUNet, SongUNet
 from .protocol import walk
-from .words import normal
 
 WHOSE = "arch of the edm family"
 
@@ -89,7 +88,7 @@ def make(arch: dict) -> Precond:
     use_fp16 are without effect, and so is the channels_per_head 64 of a SongUNet. Raises ValueError for a word or name
     that is none of these, and for words that contradict one another.
     """
-    words = normal(_flat(arch), WHOSE)
+    words = normalised(_flat(arch), WHOSE)
     preconditioning = of_arch(words)
     network = _network(words, preconditioning)
     if network is SongUNet and words.get("channels_per_head") == 64:  # DhariwalUNet's, which has a default

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embedding import exact, sinusoid
+from .blocks import exact, sinusoid
 
 
 def group_norm(channels: int, eps: float) -> nn.GroupNorm:

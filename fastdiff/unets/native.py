@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embedding import sinusoid
+from .arch import normalised
+from .blocks import sinusoid
 from .protocol import walk
-from .words import normal
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -145,4 +145,4 @@ class NativeUNet(nn.Module):
 def make(arch: dict) -> NativeUNet:
     """arch: the arguments of NativeUNet; classes None is unconditional, as 0 is."""
     unconditional = {"classes": 0} if "classes" in arch and arch["classes"] is None else {}
-    return NativeUNet(**normal(arch, "arch of the native family") | unconditional)
+    return NativeUNet(**normalised(arch, "arch of the native family") | unconditional)

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ddpm_blocks import norm
-from .embedding import integers
+from .blocks import integers, norm
 from .protocol import walk
 
 

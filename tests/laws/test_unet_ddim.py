@@ -246,7 +246,7 @@ def test_the_cifar_network_costs_6_05_g_of_convolutions_and_a_deeper_branch_cost
     "arch, sentence",
     [
         (SMALL | {"chmult": [1]}, "'chmult' is not one of: attn_resolutions, ch, ch_mult, dropout, in_channels"),
-        ({k: v for k, v in SMALL.items() if k != "out_ch"}, "missing out_ch; the words are"),
+        ({k: v for k, v in SMALL.items() if k != "out_ch"}, "missing out_ch; the arguments are"),
         (SMALL | {"ch_mult": [1] * 6}, "resolution 16 cannot be halved 5 times"),
         (CIFAR | {"dta": {}}, "section 'dta' is not one of: data, diffusion, model"),
         (CIFAR | {"data": {}}, "missing resolution"),
