@@ -8,7 +8,7 @@ import fastdiff
 ROOT = Path(fastdiff.__file__).parent
 
 FLOORS = [
-    {"cell", "files", ""knobs", "noise", "preconditioning", "schedules", "spacing"},
+    {"cell", "device", "files", "knobs", "noise", "preconditioning", "schedules", "spacing"},
     {"downloads"},
     {"checkpoints"},
     {"data", "model_card"},
