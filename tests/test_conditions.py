@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from dataclasses import asdict
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -15,25 +18,24 @@ from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
 
 CPU = torch.device("cpu")
-TICK = os.sysconf("SC_CLK_TCK")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of itself")
 
 
+Times = namedtuple("Times", "user nice system idle iowait irq softirq steal guest guest_nice")  # psutil's on Linux
+
+
 @pytest.fixture
-def stat(monkeypatch, tmp_path):
-    """stat(busy, idle, steal=0): /proc/stat of a machine of four cores, of which this process may use 0 and 2. Seconds
+def stat(monkeypatch):
+    """stat(busy, idle, steal=0): the times of a machine of four cores, of which this process may use 0 and 2. Seconds
     that each of those has spent; the others are always busy."""
-    monkeypatch.setattr(conditions, "STAT", tmp_path / "stat")
     monkeypatch.setattr(conditions, "_cores", lambda: [0, 2])
 
-    def write(busy, idle, steal=0.0):
-        half = f"{busy / 2 * TICK:.0f}"  # user and system; guest time is within the user's
-        mine = f"{half} 0 {half} {idle * TICK:.0f} 0 0 0 {steal * TICK:.0f} {half} 0"
-        rest = f"{(busy + idle) * TICK:.0f} 0 0 0 0 0 0 0 0 0"
-        rows = [f"cpu{core} {mine if core % 2 == 0 else rest}" for core in range(4)]
-        (tmp_path / "stat").write_text("\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *rows, "intr 1 2", ""]))
+    def tell(busy, idle, steal=0.0):
+        mine = Times(busy / 2, 0, busy / 2, idle, 0, 0, 0, steal, busy / 2, 0)  # guest time is within the user's
+        rest = Times(busy + idle, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [mine, rest, mine, rest])
 
-    return write
+    return tell
 
 
 @pytest.fixture
@@ -75,13 +77,17 @@ def test_stolen_time_is_others_and_rounding_never_makes_it_negative(stat, own):
     assert seen.others == 0.0
 
 
-def test_what_is_not_known_is_not_called_busy(stat, monkeypatch, tmp_path):
+def test_what_is_not_known_is_not_called_busy(stat, monkeypatch):
     stat(busy=0, idle=0)
     with watched() as seen:
         stat(busy=0.05, idle=0.05)  # a few ticks tell nothing
     assert seen.others is None
-    monkeypatch.setattr(conditions, "STAT", tmp_path / "nowhere")
-    monkeypatch.setattr(conditions, "CPUINFO", tmp_path / "nowhere")
+
+    def absent(percpu=False):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(psutil, "cpu_times", absent)
+    monkeypatch.setattr(psutil, "cpu_freq", absent)
     with watched() as seen:
         pass
     assert (seen.others, seen.busy, seen.clock_mhz) == (None, False, None)
@@ -114,9 +120,8 @@ def test_a_planted_busy_process_is_seen(monkeypatch):
     assert set(asdict(seen)) == {"threads", "cores", "clock_mhz", "load_average", "others"}
 
 
-def test_the_clock_is_the_mean_over_cores_and_that_of_a_gpu_is_its_own(monkeypatch, tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\ncpu MHz\t\t: 2000.5\n\nprocessor\t: 1\ncpu MHz\t\t: 3000.5\n")
-    monkeypatch.setattr(conditions, "CPUINFO", tmp_path / "cpuinfo")
+def test_the_clock_is_the_mean_over_cores_and_that_of_a_gpu_is_its_own(monkeypatch):
+    monkeypatch.setattr(psutil, "cpu_freq", lambda: SimpleNamespace(current=2500.5))
     with watched(CPU) as seen:
         pass
     assert seen.clock_mhz == 2500.5
