@@ -66,7 +66,7 @@ def test_labels_of_generated_images_are_the_data_s_or_drawn_by_the_seed_as_the_c
         ({"images": np.zeros((4, 8, 8), np.float32)}, "is float32; uint8 in 0 .. 255 is needed"),
         ({"images": np.zeros((4, 9, 9), np.uint8)}, "but the card says"),
         ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3)}, "4 images but 3 labels"),
-        ({"images": np.zeros((1, 8, 8), np.uint8)}, "too few are left"),
+        ({"images": np.zeros((1, 8, 8), np.uint8)}, "leaves too few for training"),
     ],
 )
 def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, said):

@@ -189,7 +189,7 @@ def test_what_latents_cannot_do_is_said(conf):
 
     model = conf["model"]
     refused(
-        "draws what prompts say: give model.text.prompts", model=model | {"text": model["text"] | {"prompts": None}}
+        "needs prompts: give model.text.prompts", model=model | {"text": model["text"] | {"prompts": None}}
     )
     refused("makes images .3, 16, 16., but data", data=conf["data"] | {"size": 8})
     analytic = dict(name="analytic_ddim", steps=4, variance="analytic")

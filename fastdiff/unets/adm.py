@@ -27,16 +27,16 @@ def norm(channels: int) -> nn.GroupNorm:
 class ResBlock(nn.Module):
     """norm, SiLU, [resample], conv, embedding, norm, SiLU, conv, + shortcut.
 
-    (B C_in H W), (B C_emb) -> (B C_out H' W'). The embedding is added before the second norm, or is scale and shift
-    behind it: norm(h) (1 + scale) + shift.
+    (B C_in H W), (B C_emb) -> (B C_out H' W'). The embedding is added before the second norm, or with scale_shift it
+    acts after the norm: norm(h) (1 + scale) + shift.
     """
 
     def __init__(self, c_in: int, c_out: int, c_emb: int, scale_shift: bool, resample: nn.Module | None = None):
         super().__init__()
         self.scale_shift = scale_shift
         self.resample = nn.Identity() if resample is None else resample
-        # Index 0 of emb_layers is the official SiLU, which `embed` applies once for all; index 2 of out_layers is
-        # dropout, which does nothing outside training. The indices are part of the weights' names.
+        # Index 0 of emb_layers is SiLU officially; `embed` applies it once for all blocks. Index 2 of out_layers is
+        # dropout officially, without effect here. The indices are part of the weights' names.
         self.in_layers = nn.Sequential(norm(c_in), nn.SiLU(), nn.Conv2d(c_in, c_out, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.Identity(), nn.Linear(c_emb, 2 * c_out if scale_shift else c_out))
         self.out_layers = nn.Sequential(norm(c_out), nn.SiLU(), nn.Identity(), nn.Conv2d(c_out, c_out, 3, padding=1))
@@ -73,7 +73,7 @@ class Attention(nn.Module):
         B, C, T = flat.shape
         order = (3, self.heads) if self.new_order else (self.heads, 3)
         qkv = self.qkv(self.norm(flat)).reshape(B, *order, C // self.heads, T)
-        # contiguous, because fused attention wants a pixel's channels side by side
+        # contiguous: fused attention needs a pixel's channels side by side
         q, k, v = qkv.transpose(3, 4).contiguous().unbind(1 if self.new_order else 2)
         a = F.scaled_dot_product_attention(q, k, v)
         return (flat + self.proj_out(a.transpose(2, 3).reshape(B, C, T))).reshape(x.shape)
@@ -91,7 +91,7 @@ class Downsample(nn.Module):
 
 
 class Rung(nn.Sequential):
-    """Layers in a row, each given what it needs of the embedding."""
+    """Layers in a row; each gets the part of the embedding that it needs."""
 
     def forward(self, h: Tensor, emb: Emb) -> Tensor:
         noise, context = emb
@@ -156,7 +156,7 @@ class UNetModel(nn.Module):
 
     def embed(self, c_noise: Tensor, cond: Tensor | None) -> Emb:
         """c_noise (B), the official timesteps; cond: labels (B) of a network with num_classes, a context
-        (B L context_dim) of one with transformers, None of any other. Raises ValueError when it is anything else.
+        (B L context_dim) of one with transformers, None for all others. Raises ValueError for a wrong cond.
 
         [cos(t w), sin(t w)], w_j = 10000^(-j / (C / 2)), then two layers, + the label's row.
         """
@@ -188,8 +188,8 @@ class UNetModel(nn.Module):
         return self.out(h)
 
     def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """The official call, every skip as it was trained. Labels y or context: a network takes one of them, so that
-        guided-diffusion's order (x, timesteps, y) and latent-diffusion's (x, timesteps, context, y) both fit."""
+        """The official call, with unchanged skips. A network takes either labels y or a context; both guided-diffusion's
+        order (x, timesteps, y) and latent-diffusion's (x, timesteps, context, y) work."""
         return walk(self, x, timesteps, context if y is None else y, torch.ones(self.rungs, device=x.device))[0]
 
 

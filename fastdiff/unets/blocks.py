@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 def exact(dtype: torch.dtype) -> torch.dtype:
-    """float32, or wider if dtype is: what noise levels are computed in, whatever a network's weights are."""
+    """The type for computing with noise levels: float32, or dtype if that is wider."""
     return torch.promote_types(torch.float32, dtype)
 
 
 def sinusoid(c_noise: Tensor, rates: Tensor, sin_first: bool) -> Tensor:
     """[sin(c_noise w), cos(c_noise w)], or the cosines first: c_noise (B), rates w (m) -> (B 2m), in their dtype.
 
-    Each family makes its own rates, in the order of operations of its official code: their last digits count.
+    Each family computes its own rates, with the order of operations of its official code: the last digits matter.
     """
     angles = c_noise[:, None] * rates
     sin, cos = angles.sin(), angles.cos()
@@ -24,7 +24,7 @@ def sinusoid(c_noise: Tensor, rates: Tensor, sin_first: bool) -> Tensor:
 
 
 def integers(labels: Tensor) -> Tensor:
-    """Labels of any dtype, floats of whole numbers among them -> int64."""
+    """Labels of any dtype, also floats with whole values -> int64."""
     return labels.to(torch.int64)
 
 
@@ -59,7 +59,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        # contiguous, because fused attention wants a pixel's channels side by side
+        # contiguous: fused attention needs a pixel's channels side by side
         q, k, v = (layer(h).flatten(2).transpose(1, 2).contiguous() for layer in (self.q, self.k, self.v))
         a = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(a.transpose(1, 2).reshape(x.shape))

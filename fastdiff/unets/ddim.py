@@ -1,7 +1,7 @@
-"""The U-Net of DDPM (Ho et al. 2020) as ermongroup/ddim and pesser/pytorch_diffusion write it, cut into rungs.
+"""The U-Net of DDPM (Ho et al. 2020) as in ermongroup/ddim and pesser/pytorch_diffusion, cut into rungs.
 
-Same network and same names of weights in both. Rung 0 is conv_in; after it every level has num_res_blocks rungs and,
-but for the last level, a rung that downsamples. K = len(ch_mult) * (num_res_blocks + 1).
+Both have the same network and names of weights. Rung 0 is conv_in. Then every level has num_res_blocks rungs and, except
+for the last level, a rung that downsamples. K = len(ch_mult) * (num_res_blocks + 1).
 """
 
 import math
@@ -38,7 +38,7 @@ class DDIMArch:
 
 
 class Level(nn.Module):
-    """The blocks of one resolution, each with attention behind it or none; its owner adds down- or upsample."""
+    """The blocks of one resolution, each followed by attention if asked. `DDIMUNet` adds downsample or upsample."""
 
     def __init__(self, c: int, skips: Sequence[int], c_out: int, c_emb: int, attention: bool):
         """c: input channels. skips[i]: channels of the skip that block i also takes (0: none)."""
@@ -147,13 +147,13 @@ class DDIMUNet(nn.Module):
         dtype = exact(first.weight.dtype)
         rates = torch.exp(torch.arange(half, dtype=dtype, device=c_noise.device) * (-math.log(10000) / (half - 1)))
         emb = sinusoid(c_noise.to(dtype), rates, sin_first=True).to(first.weight.dtype)
-        return F.silu(self.temb.dense[1](F.silu(first(emb))))  # the last SiLU: once here instead of in every block
+        return F.silu(self.temb.dense[1](F.silu(first(emb))))  # the last SiLU: once here, not in every block
 
     def head(self, h: Tensor, emb: Tensor) -> Tensor:
         return self.conv_out(F.silu(self.norm_out(h)))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """The official call: x (B C H W), t (B) -> eps (B C_out H W), every skip as it was trained."""
+        """The official call: x (B C H W), t (B) -> eps (B C_out H W), with unchanged skips."""
         return walk(self, x, t, None, torch.ones(self.rungs, device=x.device))[0]
 
 

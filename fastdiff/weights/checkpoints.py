@@ -46,7 +46,7 @@ def read_network(card) -> tuple[dict, dict]:
 
 
 def card_arch(path: str | Path, arch: dict, name: str) -> dict:
-    """The arch of `read_network`, without importing torch. path: an existing file. name: the card's, for the message."""
+    """The arch of `read_network`, without importing torch. path: an existing file. name: the card's, for errors."""
     path = Path(path)
     if path.suffix != ".pkl":
         return arch

@@ -122,8 +122,8 @@ def _directory(data) -> int:
 
 
 def _check_stream(data, size: int) -> Any:
-    """Five pickles: magic number, protocol, machine, the value, keys of the storages. Then each storage, with its number
-    of elements before it."""
+    """Five pickles: magic number, protocol, machine, the value, keys of the storages. Then each storage, its number of
+    elements first."""
     claimed: dict[str, Storage] = {}
     if data.read(1) != pickle.PROTO:
         raise ValueError("it is not what torch.save writes")
