@@ -188,8 +188,8 @@ class UNetModel(nn.Module):
         return self.out(h)
 
     def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """The official call, with unchanged skips. A network takes either labels y or a context; both guided-diffusion's
-        order (x, timesteps, y) and latent-diffusion's (x, timesteps, context, y) work."""
+        """The official call, with unchanged skips. A network takes labels y or a context; guided-diffusion's
+        order (x, timesteps, y) and latent-diffusion's (x, timesteps, context, y) both work."""
         return walk(self, x, timesteps, context if y is None else y, torch.ones(self.rungs, device=x.device))[0]
 
 

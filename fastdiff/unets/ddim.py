@@ -1,7 +1,7 @@
 """The U-Net of DDPM (Ho et al. 2020) as in ermongroup/ddim and pesser/pytorch_diffusion, cut into rungs.
 
-Both have the same network and names of weights. Rung 0 is conv_in. Then every level has num_res_blocks rungs and, except
-for the last level, a rung that downsamples. K = len(ch_mult) * (num_res_blocks + 1).
+Both have the same network and names of weights. Rung 0 is conv_in. Then every level has num_res_blocks rungs, and all
+levels but the last have a rung that downsamples. K = len(ch_mult) * (num_res_blocks + 1).
 """
 
 import math

@@ -31,7 +31,7 @@ class Precond(nn.Module):
         self.sigma_min, self.sigma_max = preconditioning.domain
         self.rungs = model.rungs
         if isinstance(preconditioning, IDDPM):
-            self.register_buffer("u", torch.tensor(preconditioning.u, dtype=torch.float32))  # an official key; never read
+            self.register_buffer("u", torch.tensor(preconditioning.u, dtype=torch.float32))  # official key, unread
 
     def embed(self, c_noise: Tensor, cond: Tensor | tuple[Tensor | None, Tensor] | None) -> Tensor:
         """cond: labels, or a pair of labels and augment_labels (B augment_dim), as in the network's own `embed`."""
@@ -68,8 +68,8 @@ class Precond(nn.Module):
         return coefficients.skip(pixels) * x + coefficients.out(pixels) * raw
 
     def round_sigma(self, sigma, return_index: bool = False) -> Tensor:
-        """The noise levels that the network uses for sigma (any shape): sigma itself, except with iDDPM preconditioning.
-        return_index, for iDDPM only: their index j instead."""
+        """The noise levels that the network uses for sigma (any shape): sigma itself, except with iDDPM
+        preconditioning. return_index, for iDDPM only: their index j instead."""
         sigma, kind = torch.as_tensor(sigma), self.preconditioning
         if not isinstance(kind, IDDPM):
             return sigma

@@ -12,11 +12,16 @@ from .edm_blocks import Block, Conv, Fourier, Positional, Resample, group_norm
 
 
 class EDMUNet(nn.Module):
-    """The encoder, bottleneck and decoder that all of them share, under the official names (enc, dec)."""
+    """Encoder, bottleneck and decoder of both networks, under the official names (enc, dec).
+
+    A level is num_blocks + 1 rungs. Its first rung makes a skip with the level's conv or downsampling block, and takes
+    that skip in the level's last decoder block. The upsampling block and, in a `skip` decoder, the image so far belong
+    to this rung too. What an encoder adds from its auxiliary branch is part of the first skip.
+    """
 
     def _build(self, size, c_in, stem, widths, num_blocks, attention, everywhere, block):
-        """stem: width of the first conv. attention: sizes of images that have it; everywhere: in all decoder blocks of
-        such a level, not only in its last. block(c_in, c_out, attention=..., how=...) makes a Block."""
+        """stem: width of the first conv. attention: image sizes with attention. everywhere: attention in all decoder
+        blocks of such a level, not only in its last. block(c_in, c_out, attention=..., how=...) makes a Block."""
         if size % 2 ** (len(widths) - 1):
             raise ValueError(f"img_resolution {size} cannot be halved {len(widths) - 1} times")
         self.sizes = [size >> level for level in range(len(widths))]
@@ -60,8 +65,8 @@ class EDMUNet(nn.Module):
     def _labels(self, cond: Tensor | None, weight: Tensor, batch: int) -> Tensor:
         """cond (B) labels, int64 or floats of whole numbers, (B label_dim) one-hot rows, or None -> one-hot rows.
 
-        None, and the label `label_dim`, stand for "no label": a row of zeros. One row, (label_dim) too, serves the
-        whole batch. That labels are in range is for the caller to see to."""
+        None and the label `label_dim` mean "no label": a row of zeros. A single row, also of shape (label_dim), is used
+        for the whole batch. The caller checks that labels are in range."""
         label_dim = weight.shape[1]
         if cond is None:
             return weight.new_zeros(1, label_dim)
@@ -77,9 +82,9 @@ class EDMUNet(nn.Module):
         return cond.to(weight.dtype)
 
     def _augmented(self, augment_labels: Tensor) -> Tensor:
-        """(B augment_dim) -> what they add to the embedding of the noise level."""
+        """(B augment_dim) -> a term of the noise level's embedding."""
         if self.map_augment is None:
-            raise ValueError("this edm network has augment_dim 0; it takes no augment_labels")
+            raise ValueError("this edm network has augment_dim 0 and takes no augment_labels")
         return self.map_augment(augment_labels.to(self.map_augment.weight.dtype))
 
     def down(self, i: int, h: Tensor, emb: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,9 +114,9 @@ class SongUNet(EDMUNet):
     """DDPM++ (all defaults) and NCSN++ (fourier, residual encoder, filter 1 3 3 1, channel_mult_noise 2): the networks
     of Song et al. 2021 (arXiv 2011.13456), under EDM's constructor arguments.
 
-    The `skip` and `residual` encoders carry (x, aux) downwards, where aux is the image, smaller at every level, or the
-    sum of what all levels made so far. The `skip` decoder carries (x, aux) upwards, where aux is the output so far, and
-    None until the first level is done. Every other state is a plain tensor.
+    The state of the `skip` and `residual` encoders is (x, aux). aux is the image, smaller at every level, or the sum of
+    the outputs of all levels so far. The state of the `skip` decoder is (x, aux), where aux is the image so far and
+    None before the first level is done. Every other state is a plain tensor.
     """
 
     def __init__(
@@ -205,9 +210,9 @@ class SongUNet(EDMUNet):
 
 
 class DhariwalUNet(EDMUNet):
-    """ADM (Dhariwal & Nichol 2021, arXiv 2105.05233) under EDM's constructor arguments; every state a plain tensor.
+    """ADM (Dhariwal & Nichol 2021, arXiv 2105.05233) under EDM's constructor arguments. Every state is a plain tensor.
 
-    An attention block has c_out // channels_per_head heads: with fewer channels than that none, and no attention.
+    An attention block has c_out // channels_per_head heads. With none, for too few channels, it has no attention.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The one seam where a network's two functions are made, whole and shallow: eager, or as two static graphs."""
+"""How a network is run: its two functions, whole and shallow, eager or compiled; and the layout of its memory."""
 
 import time
 import types
@@ -12,17 +12,17 @@ from ..device import COMPILE
 from .protocol import State, walk
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-SMALL = 1024  # pixels below which PyTorch 2.14 norms channels-last maps group by group, with strides
+SMALL = 1024  # pixels; for smaller channels-last maps PyTorch 2.14 computes norms group by group, with strides
 
 
 class Runner:
     """full(x, c_noise, cond, scales) -> output, trunk; shallow(x, c_noise, cond, scales, trunk) -> output.
 
-    branch None: there is no shallow function. compile: `none` runs eagerly; `default` makes one graph of each function
-    with torch.compile, static and whole (no shape but the first is served, nothing falls back to eager);
-    `reduce-overhead` replays them as CUDA graphs. Factors, noise levels, labels and trunk are tensor arguments: no
-    value of rho, interval, steps or seed compiles anything anew. tf32: whether a GPU may round the factors of float32
-    products; None: whatever torch is set to. Raises ValueError for another word.
+    branch None: there is no shallow function. compile: `none` runs eagerly. `default` makes one graph of each function
+    with torch.compile; it accepts no other shapes than the first, and never falls back to eager. `reduce-overhead`
+    replays the graphs as CUDA graphs. Factors, noise levels, labels and trunk are tensor arguments: other values of
+    rho, interval, steps or seed compile nothing again. tf32: whether a GPU may round the operands of float32 products;
+    None: torch's own setting. Raises ValueError for other values.
     """
 
     def __init__(self, unet, branch: int | None = None, compile: str = "none", tf32: bool | None = None):
@@ -49,7 +49,7 @@ class Runner:
     def full(self, x: Tensor, c_noise: Tensor, cond: Tensor | None, scales: Tensor | None) -> tuple[Tensor, State]:
         with self._products():
             out, trunk = self._full(x, c_noise, cond, scales)
-        if self.compile == "reduce-overhead":  # the next replay writes where this one's outputs are
+        if self.compile == "reduce-overhead":  # the next replay overwrites these outputs
             trunk = _copied(trunk)
         return out, trunk
 
@@ -58,12 +58,12 @@ class Runner:
             return self._shallow(x, c_noise, cond, scales, trunk)
 
     def eagerly(self, branch: int | None) -> "Runner":
-        """The same network's functions of another branch, or of this one, without graphs."""
+        """A Runner of the same network for this branch, without graphs."""
         return Runner(self._unet, branch, tf32=self._tf32)
 
     @property
     def static(self) -> bool:
-        """Whether every call has to have the shapes of the first."""
+        """Whether all calls must have the same shapes."""
         return self.compile != "none"
 
     @property
@@ -73,7 +73,7 @@ class Runner:
 
     @property
     def seconds(self) -> float:
-        """What making them took, the first run of each included."""
+        """Seconds spent on making them, including the first run of each."""
         return sum(graph.seconds or 0.0 for graph in self._made)
 
 
@@ -81,7 +81,7 @@ class _Graph:
     """A compiled function and the seconds of its first call."""
 
     def __init__(self, function: Callable, mode: str):
-        # Torch counts recompilations by code object, and those of `walk` for many branches would be one.
+        # torch counts recompilations per code object, and all branches share the code of `walk`.
         copy = types.FunctionType(
             function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
         )
@@ -98,7 +98,7 @@ class _Graph:
 
 @contextmanager
 def products(precision: str):
-    """float32 products of a GPU's matrices and convolutions, `ieee` or `tf32`, while this lasts."""
+    """Precision of float32 matrix products and convolutions on a GPU inside this block: `ieee` or `tf32`."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -111,15 +111,15 @@ def products(precision: str):
 
 
 def _copied(trunk: State) -> State:
-    if isinstance(trunk, tuple):  # NCSN++ carries two tensors, one of which may be none
+    if isinstance(trunk, tuple):  # NCSN++ carries two tensors; one may be None
         return tuple(_copied(each) for each in trunk)
     return None if trunk is None else trunk.clone()
 
 
 class SmallMapNorm(nn.GroupNorm):
-    """GroupNorm that takes small channels-last maps as contiguous ones and hands them back channels-last.
+    """GroupNorm that copies small channels-last maps to contiguous ones, and its result back to channels-last.
 
-    On a CPU the two copies cost far less than the strides do. In a graph the norm is fused anyway.
+    On a CPU the two copies cost far less than the strides. In a graph the norm is fused.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class SmallMapNorm(nn.GroupNorm):
 
 
 def laid_out(unet: nn.Module, memory_format: str) -> nn.Module:
-    """The network with its weights, and so its states, in that format, a key of FORMATS. Changed in place."""
+    """Change a network's weights, and so its states, to `memory_format`, a key of FORMATS. In place; returns it."""
     unet = unet.to(memory_format=FORMATS[memory_format])
     if memory_format == "channels_last" and next(unet.parameters()).device.type == "cpu":
         for module in list(unet.modules()):

@@ -41,5 +41,7 @@ def test_the_native_network_reads_them_as_well():
 @pytest.mark.parametrize("family", ["adm", "ddim", "edm", "native"])
 def test_what_is_no_arch_is_refused_in_one_sentence(family):
     for arch in (None, [1], "ddim"):
-        with pytest.raises(ValueError, match=f"^arch of the {family} family is a .*; it must be a mapping of words$"):
+        with pytest.raises(
+            ValueError, match=f"^arch of the {family} family is a .*; it must be a mapping of arguments$"
+        ):
             build(family, arch)

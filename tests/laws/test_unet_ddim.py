@@ -260,7 +260,7 @@ def test_the_cifar_network_costs_6_05_g_of_convolutions_and_a_deeper_branch_cost
         (SMALL | {"type": "complex"}, "type 'complex' is not one of: bayesian, simple"),
         (SMALL | {"ch_mult": "1,x"}, r"ch_mult is '1,x'; it must be numbers, as in \[1, 2\] or '1,2'"),
         (SMALL | {"ch_mult": []}, "ch_mult is empty"),
-        (None, "is a NoneType; it must be a mapping of words"),
+        (None, "is a NoneType; it must be a mapping of arguments"),
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(arch, sentence):
