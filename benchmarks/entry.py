@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from fastdiff.bench.config import GROUPS
-from fastdiff.heap import in_one_stack, keep_freed
+from fastdiff.device import keep_freed_memory
 from fastdiff_benchmarks.help import usage
 
 
@@ -49,8 +49,8 @@ def entry(config_name: str, package: str = "fastdiff_conf") -> Callable:
                     else:
                         print(f"{said.strip()}\n\n{file_of(config_name, package).read_text(encoding='utf-8')}")
                     return None
-                keep_freed()
-                return in_one_stack(run)
+                keep_freed_memory()
+                return run()
             except (HydraException, OmegaConfBaseException, ValueError) as error:
                 refuse(error)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from fastdiff.bench.cell import BLOCK, Cell
+from fastdiff.bench.cell import Cell
 from fastdiff.bench.ledger import Ledger
+from fastdiff.device import BLOCK
 from fastdiff.statistics import outside
 from fastdiff_benchmarks.entry import settings_of
 

@@ -138,7 +138,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
 
 def ours(settings: dict) -> dict[str, str]:
     """Our values of the words of a protocol."""
-    from fastdiff.bench.config import device_name, resolved_device
+    from fastdiff.device import device_name, resolved_device
     from fastdiff.metrics import metrics_card
 
     metrics = metrics_card(settings["metrics"])

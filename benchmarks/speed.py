@@ -49,7 +49,6 @@ def time_parts(cfg: DictConfig, menu: dict[str, Part]) -> None:
     """Measure the parts that `cfg.parts` names, store each as soon as it is done, and print the tables."""
     import torch
 
-    from fastdiff.bench.config import device_name, resolved_device
     from fastdiff.bench.ledger import provenance
     from fastdiff.profiling import cuda_events, watched
 

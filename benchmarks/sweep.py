@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from fastdiff.accelerators import branch_of
 from fastdiff.bench.cell import Cell
-from fastdiff.bench.config import cell_of, device_name
+from fastdiff.bench.config import cell_of
 from fastdiff.bench.cost import calls_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import finished, speed_key
+from fastdiff.device import device_name
 from fastdiff.files import write_json
 from fastdiff_benchmarks.entry import refuse, settings_of
 from fastdiff_benchmarks.ladder import at_rung, check, climb

@@ -9,6 +9,7 @@ import pickle
 import struct
 import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_a_module_s_own_state_dict_with_its_metadata_and_shared_numbers(tmp_path
 
 @pytest.mark.parametrize("how", [{}, {"_use_new_zipfile_serialization": False}])
 def test_tensors_come_out_as_torch_load_gives_them(tmp_path, how):
-    """Types, strides, offsets, numbers shared and none at all; torch.load is the measure, and not called here."""
+    """Types, strides, offsets, shared storages and empty ones."""
     whole = torch.arange(24.0).reshape(4, 6)
     state = {name: torch.tensor([0, 1, 2]).to(getattr(torch, name)) for name in (
         "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64",
@@ -70,10 +71,20 @@ def test_tensors_come_out_as_torch_load_gives_them(tmp_path, how):
     assert found["turned"][2, 1] == found["part"][0, 1] == -1  # still the same numbers
 
 
-def test_no_file_reaches_torch_s_own_reader(tmp_path, monkeypatch):
-    paths = [saved(tmp_path / f"{old}.pt", STATE, _use_new_zipfile_serialization=old) for old in (False, True)]
-    monkeypatch.setattr(torch, "load", None)
-    assert all(same(read_checkpoint(path)[0], STATE) for path in paths)
+@pytest.mark.parametrize("new", [False, True])
+def test_torch_load_is_called_once_and_only_for_weights(tmp_path, monkeypatch, new):
+    calls, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *args, **how: calls.append(how["weights_only"]) or load(*args, **how))
+    assert same(read_checkpoint(saved(tmp_path / "a.pt", STATE, _use_new_zipfile_serialization=new))[0], STATE)
+    assert calls == [True]
+    for path in (evil_file(tmp_path / "b.pt", new), str(Path(__file__))):
+        with pytest.raises(ValueError, match="is not a readable checkpoint"):
+            read_checkpoint(path)
+    assert calls == [True]
+
+
+def evil_file(path, new: bool) -> str:
+    return saved(path, {"a": torch.ones(1), "b": Evil(print, "ran")}, _use_new_zipfile_serialization=new)
 
 
 def test_parameters_come_out_as_they_went_in(tmp_path):
@@ -294,22 +305,22 @@ def test_a_second_directory_that_torch_would_follow_is_refused(tmp_path):
 
 def test_another_machine_s_order_of_bytes_is_said(tmp_path):
     saved(tmp_path / "a.pt", STATE)
-    with pytest.raises(ValueError, match="another order of bytes"):
+    with pytest.raises(ValueError, match="another byte order"):
         read_checkpoint(repacked(tmp_path / "a.pt", member("byteorder", b"big")))
 
 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        ((0, (5,), (1,)), "larger than its numbers"),
-        ((2, (3,), (1,)), "larger than its numbers"),
-        ((-1, (2,), (1,)), "of no shape"),
-        ((0, (2,), (-1,)), "of no shape"),
-        ((0, (2, 2), (1,)), "of no shape"),
-        ((0, (1,) * 9, (1,) * 9), "of no shape"),
-        ((0, (2**39, 2**39), (0, 0)), "larger than its numbers"),
-        ((0, [2], [1]), "of no shape"),
-        ((0, 2, 1), "of no shape"),
+        ((0, (5,), (1,)), "larger than its storage"),
+        ((2, (3,), (1,)), "larger than its storage"),
+        ((-1, (2,), (1,)), "of an invalid shape"),
+        ((0, (2,), (-1,)), "of an invalid shape"),
+        ((0, (2, 2), (1,)), "of an invalid shape"),
+        ((0, (1,) * 9, (1,) * 9), "of an invalid shape"),
+        ((0, (2**39, 2**39), (0, 0)), "larger than its storage"),
+        ((0, [2], [1]), "of an invalid shape"),
+        ((0, 2, 1), "of an invalid shape"),
     ],
 )
 @pytest.mark.parametrize("old", [False, True])

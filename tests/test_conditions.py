@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from dataclasses import asdict
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -15,25 +18,24 @@ from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
 
 CPU = torch.device("cpu")
-TICK = os.sysconf("SC_CLK_TCK")
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux tells of itself")
 
 
+Times = namedtuple("Times", "user nice system idle iowait irq softirq steal guest guest_nice")  # psutil's on Linux
+
+
 @pytest.fixture
-def stat(monkeypatch, tmp_path):
-    """stat(busy, idle, steal=0): /proc/stat of a machine of four cores, of which this process may use 0 and 2. Seconds
+def stat(monkeypatch):
+    """stat(busy, idle, steal=0): the times of a machine of four cores, of which this process may use 0 and 2. Seconds
     that each of those has spent; the others are always busy."""
-    monkeypatch.setattr(conditions, "STAT", tmp_path / "stat")
     monkeypatch.setattr(conditions, "_cores", lambda: [0, 2])
 
-    def write(busy, idle, steal=0.0):
-        half = f"{busy / 2 * TICK:.0f}"  # user and system; guest time is within the user's
-        mine = f"{half} 0 {half} {idle * TICK:.0f} 0 0 0 {steal * TICK:.0f} {half} 0"
-        rest = f"{(busy + idle) * TICK:.0f} 0 0 0 0 0 0 0 0 0"
-        rows = [f"cpu{core} {mine if core % 2 == 0 else rest}" for core in range(4)]
-        (tmp_path / "stat").write_text("\n".join(["cpu  1 2 3 4 5 6 7 8 9 10", *rows, "intr 1 2", ""]))
+    def tell(busy, idle, steal=0.0):
+        mine = Times(busy / 2, 0, busy / 2, idle, 0, 0, 0, steal, busy / 2, 0)  # guest time is within the user's
+        rest = Times(busy + idle, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [mine, rest, mine, rest])
 
-    return write
+    return tell
 
 
 @pytest.fixture
@@ -75,13 +77,17 @@ def test_stolen_time_is_others_and_rounding_never_makes_it_negative(stat, own):
     assert seen.others == 0.0
 
 
-def test_what_is_not_known_is_not_called_busy(stat, monkeypatch, tmp_path):
+def test_what_is_not_known_is_not_called_busy(stat, monkeypatch):
     stat(busy=0, idle=0)
     with watched() as seen:
         stat(busy=0.05, idle=0.05)  # a few ticks tell nothing
     assert seen.others is None
-    monkeypatch.setattr(conditions, "STAT", tmp_path / "nowhere")
-    monkeypatch.setattr(conditions, "CPUINFO", tmp_path / "nowhere")
+
+    def absent(percpu=False):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(psutil, "cpu_times", absent)
+    monkeypatch.setattr(psutil, "cpu_freq", absent)
     with watched() as seen:
         pass
     assert (seen.others, seen.busy, seen.clock_mhz) == (None, False, None)
@@ -114,9 +120,8 @@ def test_a_planted_busy_process_is_seen(monkeypatch):
     assert set(asdict(seen)) == {"threads", "cores", "clock_mhz", "load_average", "others"}
 
 
-def test_the_clock_is_the_mean_over_cores_and_that_of_a_gpu_is_its_own(monkeypatch, tmp_path):
-    (tmp_path / "cpuinfo").write_text("processor\t: 0\ncpu MHz\t\t: 2000.5\n\nprocessor\t: 1\ncpu MHz\t\t: 3000.5\n")
-    monkeypatch.setattr(conditions, "CPUINFO", tmp_path / "cpuinfo")
+def test_the_clock_is_the_mean_over_cores_and_that_of_a_gpu_is_its_own(monkeypatch):
+    monkeypatch.setattr(psutil, "cpu_freq", lambda: SimpleNamespace(current=2500.5))
     with watched(CPU) as seen:
         pass
     assert seen.clock_mhz == 2500.5
@@ -149,11 +154,11 @@ def test_the_peak_is_what_work_held_at_once_also_when_memory_was_used_before(kep
     script = """
 import sys
 import torch
-from fastdiff.heap import keep_freed
+from fastdiff.device import keep_freed_memory
 from fastdiff.profiling import peak_mb
 
 if sys.argv[1] == "True":
-    keep_freed()
+    keep_freed_memory()
 
 def work():
     held = [torch.ones(10**6) for _ in range(16)]  # 64 MB in pieces that the C library would keep
@@ -174,7 +179,7 @@ def test_kept_memory_serves_the_next_tensor_without_a_page_coming_anew():
     script = """
 import resource
 import torch
-from fastdiff.heap import hand_back, keep_freed
+from fastdiff.device import keep_freed_memory, release_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -186,8 +191,8 @@ def after_a_larger_one():
     return faults()
 
 usual = after_a_larger_one()
-kept, serving = keep_freed(), after_a_larger_one()
-hand_back()
+kept, serving = keep_freed_memory(), after_a_larger_one()
+release_freed_memory()
 print(kept, usual, serving, faults())
 """
     kept, usual, serving, anew = subprocess.run(
@@ -196,29 +201,6 @@ print(kept, usual, serving, faults())
     if kept == "False":
         pytest.skip("only glibc can be told to keep freed memory, and this C library is another")
     assert min(int(usual), int(anew)) > 1000 > 10 * int(serving)
-
-
-@LINUX
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 keeps every frame by itself")
-def test_at_no_depth_does_a_call_ask_for_a_new_piece_of_stack():
-    script = """
-import resource
-from fastdiff.heap import in_one_stack
-
-def nothing(_):
-    pass
-
-def faults(depth, most=0):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    list(map(nothing, range(200)))  # calls from C, as PyTorch's are
-    most = max(most, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-    return faults(depth - 1, most) if depth else most
-
-print(faults(400), in_one_stack(lambda: faults(400)))
-"""
-    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    usual, spared = map(int, said.split())
-    assert usual >= 200 > 20 > spared
 
 
 def test_where_the_high_water_mark_cannot_be_reset_there_is_no_peak(monkeypatch, tmp_path):

@@ -66,7 +66,7 @@ def test_labels_of_generated_images_are_the_data_s_or_drawn_by_the_seed_as_the_c
         ({"images": np.zeros((4, 8, 8), np.float32)}, "is float32; uint8 in 0 .. 255 is needed"),
         ({"images": np.zeros((4, 9, 9), np.uint8)}, "but the card says"),
         ({"images": np.zeros((4, 8, 8), np.uint8), "labels": np.zeros(3)}, "4 images but 3 labels"),
-        ({"images": np.zeros((1, 8, 8), np.uint8)}, "too few are left"),
+        ({"images": np.zeros((1, 8, 8), np.uint8)}, "leaves too few for training"),
     ],
 )
 def test_an_npz_that_does_not_fit_is_refused(tmp_path, arrays, said):
@@ -122,7 +122,7 @@ def test_a_shape_that_is_not_the_array_s_size_is_refused(tmp_path):
         content = old.read("images.npy")
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as new:
         new.writestr("images.npy", content.replace(b"(4, 8, 8), }    ", b"(400, 8, 8), }  "))
-    with pytest.raises(ValueError, match="a.npz is not a readable npz .*another size than its shape says"):
+    with pytest.raises(ValueError, match="a.npz is not a readable npz .*size that does not fit its shape"):
         load(card)
 
 
@@ -231,8 +231,8 @@ def test_cifar10_is_read_from_its_archive_with_the_test_batch_held_out(tmp_path)
         ({"data_batch_2.bin": b"\0" * 3000}, "3000 bytes, which are not whole records of 3073"),
         ({"data_batch_2.bin": b""}, "0 bytes, which are not whole records"),
         ({"data_batch_2.bin": b"\x0a" + b"\0" * 3072}, "has a label 10"),
-        ({"big.bin": b"\0" * 30_730_001}, "its member 'cifar-10-batches-bin/big.bin' is one too many"),
-        ({f"{i}.txt": b"" for i in range(50)}, "is one too many"),
+        ({"big.bin": b"\0" * 30_730_001}, "'cifar-10-batches-bin/big.bin' is one member too many, or too large"),
+        ({f"{i}.txt": b"" for i in range(50)}, "is one member too many"),
     ],
 )
 def test_an_archive_that_is_not_cifar10_s_is_refused(tmp_path, change, said):
@@ -251,7 +251,7 @@ def test_an_archive_that_unpacks_to_much_more_is_refused_before_it_does(tmp_path
         for _ in range(300):
             file.write(bytes(1 << 20))
     tracemalloc.start()
-    with pytest.raises(ValueError, match="its member 'x' is one too many"):
+    with pytest.raises(ValueError, match="a.tar.gz is not CIFAR-10's archive, or damaged"):
         load(DataCard("cifar10", "cifar10_archive", str(tmp_path / "a.tar.gz"), size=32, channels=3))
     assert tracemalloc.get_traced_memory()[1] < 50_000_000
     tracemalloc.stop()
@@ -266,7 +266,7 @@ def test_headers_within_headers_and_many_large_members_are_refused(tmp_path):
         return DataCard("cifar10", "cifar10_archive", str(tmp_path / "a.tar.gz"), size=32, channels=3)
 
     for card in (archive(tarfile.GNUTYPE_LONGNAME, b"a" * 512, 3000), archive(tarfile.REGTYPE, bytes(30 << 20), 8)):
-        with pytest.raises(ValueError, match="its member 'x' is one too many"):
+        with pytest.raises(ValueError, match="a.tar.gz is not CIFAR-10's archive, or damaged"):
             load(card)
 
 

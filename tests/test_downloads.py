@@ -1,4 +1,4 @@
-"""Files by URL: downloaded once, resumed, pinned; what goes wrong is said in one sentence. All on a local server."""
+"""Files by URL: downloaded once, pinned; what goes wrong is said in one sentence. All on a local server."""
 
 import contextlib
 import http.server
@@ -8,19 +8,17 @@ import subprocess
 import sys
 import threading
 from hashlib import sha256
-from urllib.error import HTTPError
-from urllib.request import Request
 
 import pytest
+import requests
 
-from fastdiff.weights.download import LOCK, cached, fetch
-from fastdiff.weights.download.transfer import Redirects
+from fastdiff.weights.download import LOCK, _check_response, _Failed, cached, fetch
 
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """What is at /weights.bin, with ranges; each test changes `server.files` and the manners below."""
+    """Serves /weights.bin; each test changes `server.files` and the manners below."""
 
     def log_message(self, *args):
         pass
@@ -35,22 +33,12 @@ class Server(http.server.BaseHTTPRequestHandler):
         content = self.server.files.get(self.path)
         if content is None:
             return self.send_error(404)
-        tag = '"' + sha256(content).hexdigest()[:8] + '"'
-        first = 0
-        if manners.get("ranges", True) and "Range" in asked and (asked["If-Range"] == tag or manners.get("careless")):
-            first = int(re.match(r"bytes=(\d+)-", asked["Range"]).group(1))
-            if first >= len(content):
-                return self.send_error(416)
-        self.send_response(206 if first else 200)
-        if manners.get("tags", True):
-            self.send_header("ETag", tag)
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_response(200)
         self.send_header("Content-Type", manners.get("type", "application/octet-stream"))
-        self.send_header("Content-Length", manners.get("length", str(len(content) - first)))
+        self.send_header("Content-Length", manners.get("length", str(len(content))))
         self.end_headers()
         with contextlib.suppress(ConnectionError):  # a client that has seen enough
-            self.wfile.write(content[first : manners.get("breaks_off", len(content))])
+            self.wfile.write(content[: manners.get("breaks_off", len(content))])
 
 
 @pytest.fixture
@@ -73,14 +61,6 @@ def leftovers(server) -> set[str]:
     return {path.name.removeprefix(cached(server.url).name) for path in cached(server.url).parent.iterdir()}
 
 
-def interrupted(server, after: int = 300_000):
-    """A first attempt that breaks off."""
-    server.manners["breaks_off"] = after
-    with pytest.raises(ConnectionError, match="kept, so run again to go on"):
-        fetch(server.url)
-    del server.manners["breaks_off"]
-
-
 def test_a_url_is_downloaded_once_and_pinned(server):
     path, digest = fetch(server.url)
     assert path.read_bytes() == CONTENT and digest == sha256(CONTENT).hexdigest()
@@ -97,40 +77,23 @@ def test_a_path_needs_no_server_and_a_folder_has_no_digest(server, tmp_path):
     assert not server.asked
 
 
-def test_a_download_that_broke_off_goes_on_where_it_ended(server):
-    interrupted(server)
-    path, _ = fetch(server.url)
-    assert path.read_bytes() == CONTENT
-    assert server.asked[-1]["Range"] == "bytes=300000-" and leftovers(server) == {"", LOCK, ".busy"}
-
-
-@pytest.mark.parametrize("manners", [{"ranges": False}, {"tags": False}])
-def test_a_server_without_ranges_or_versions_makes_it_start_again(server, manners):
-    server.manners |= manners
-    interrupted(server)
-    assert fetch(server.url)[0].read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("careless", [False, True])
-@pytest.mark.parametrize("changed", [CONTENT[::-1], CONTENT[:1000]])
-def test_a_file_that_changed_in_between_is_begun_anew(server, changed, careless):
-    interrupted(server)
-    server.manners["careless"] = careless  # sends the rest, whatever the version
-    server.files["/weights.bin"] = changed
-    assert fetch(server.url)[0].read_bytes() == changed
-
-
-def test_a_part_that_is_already_complete_is_no_trouble(server):
-    interrupted(server)
-    part = cached(server.url).with_name(cached(server.url).name + ".part")
-    part.write_bytes(CONTENT)
+def test_a_download_that_breaks_off_leaves_nothing_and_is_started_again(server):
+    server.manners["breaks_off"] = 300_000
+    with pytest.raises(
+        ConnectionError, match="cannot download .*300000 bytes read.*; get the file elsewhere"
+    ) as raised:
+        fetch(server.url)
+    assert "\n" not in str(raised.value) and leftovers(server) == {".busy"}
+    del server.manners["breaks_off"]
     assert fetch(server.url)[0].read_bytes() == CONTENT
 
 
 def test_another_file_than_at_first_use_is_refused_until_its_line_is_deleted(server):
     path, before = fetch(server.url)
     path.write_bytes(b"another")
-    with pytest.raises(ValueError, match="delete the file to fetch it again, or its line in .*fastdiff.lock") as raised:
+    with pytest.raises(
+        ValueError, match="delete the file to download it again, or its line in .*fastdiff.lock"
+    ) as raised:
         fetch(server.url)
     after = sha256(b"another").hexdigest()
     assert before in str(raised.value) and after in str(raised.value) and str(path) in str(raised.value)
@@ -143,7 +106,7 @@ def test_a_card_s_digest_is_the_pin_where_there_is_one(server):
     assert fetch(server.url, digest)[1] == digest
     with pytest.raises(
         ValueError,
-        match=f"has sha256 {digest}, but the card of 'mine' says {'0' * 64}; delete the file to fetch it again",
+        match=f"has sha256 {digest}, but the card of 'mine' says {'0' * 64}; delete it to download it again",
     ):
         fetch(server.url, "0" * 64, "mine")
     assert not (cached(server.url).parent / LOCK).exists()
@@ -165,11 +128,11 @@ def test_offline_one_sentence_says_which_file_and_where_to_put_it_and_there_it_i
 @pytest.mark.parametrize(
     ("path", "manners", "said"),
     [
-        ("/gone.bin", {}, "HTTP 404: Not Found"),
+        ("/gone.bin", {}, "404 Client Error: Not Found"),
         ("/weights.bin", {"type": "text/html"}, "the server answered with a web page"),
         ("/a", {"redirects": {"/a": "ftp://127.0.0.1/weights.bin"}}, "ftp"),
-        ("/a", {"redirects": {"/a": "file:///etc/hostname"}}, "HTTP 302"),
-        ("/a", {"redirects": {"/a": "/a"}}, "infinite loop"),
+        ("/a", {"redirects": {"/a": "file:///etc/hostname"}}, "No connection adapters were found for"),
+        ("/a", {"redirects": {"/a": "/a"}}, "Exceeded 30 redirects"),
     ],
 )
 def test_what_a_server_does_wrong_is_said_in_one_sentence_and_leaves_no_file(server, path, manners, said):
@@ -187,7 +150,7 @@ def test_a_redirection_is_followed(server):
 
 @pytest.mark.parametrize("url", ["ftp://a/b", "file:///etc/hostname", "data://x", "gopher://a"])
 def test_only_http_is_spoken(server, url):
-    with pytest.raises(ValueError, match="a path or a URL of http or https is needed"):
+    with pytest.raises(ValueError, match="give a path or a URL of http or https"):
         fetch(url)
 
 
@@ -210,23 +173,23 @@ def test_no_url_chooses_where_its_file_lies(server, url, name):
     assert found != cached(url + "?")
 
 
-def test_a_full_disk_is_said_in_one_sentence_and_what_arrived_is_kept(server):
+def test_a_full_disk_is_said_in_one_sentence(server):
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
     try:
-        with pytest.raises(OSError, match=r"cannot write .*\.part: .*; free space, or set FASTDIFF_CACHE") as raised:
+        with pytest.raises(OSError, match=r"cannot write .*: .*; free space, or set FASTDIFF_CACHE") as raised:
             fetch(server.url)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not isinstance(raised.value, ConnectionError) and not cached(server.url).exists()
-    assert fetch(server.url)[0].read_bytes() == CONTENT and server.asked[-1]["Range"] == "bytes=400000-"
+    assert fetch(server.url)[0].read_bytes() == CONTENT
 
 
 def test_a_cache_folder_that_cannot_be_made_is_named(server, tmp_path, monkeypatch):
     (tmp_path / "taken").write_text("a file")
     monkeypatch.setenv("FASTDIFF_CACHE", str(tmp_path / "taken" / "cache"))
-    with pytest.raises(OSError, match="set FASTDIFF_CACHE to a folder that can be written to"):
+    with pytest.raises(OSError, match="set FASTDIFF_CACHE to another folder"):
         fetch(server.url)
 
 
@@ -254,10 +217,10 @@ def test_no_torch_is_needed():
 
 def test_a_download_with_another_digest_than_the_card_s_is_not_kept(server):
     digest = sha256(CONTENT).hexdigest()
-    for requests in (1, 2):
+    for count in (1, 2):
         with pytest.raises(ValueError, match=f"has sha256 {digest}, but the card of 'mine' says {'0' * 64}; the file"):
             fetch(server.url, "0" * 64, "mine")
-        assert len(server.asked) == requests and not {"", ".part", ".part.json"} & leftovers(server)
+        assert len(server.asked) == count and leftovers(server) == {".busy"}
     assert fetch(server.url, digest)[0].read_bytes() == CONTENT
 
 
@@ -266,22 +229,27 @@ def test_a_digest_may_be_written_in_capitals_and_with_spaces(server):
     assert fetch(server.url, f" {digest.upper()}\n")[1] == digest
 
 
-@pytest.mark.parametrize("length", ["²", "9" * 5000, "-5", "many"])
-def test_a_length_that_is_none_is_said_in_one_sentence(server, length):
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "many"])
+def test_a_length_that_is_no_number_is_said_in_one_sentence(server, length):
     server.manners["length"] = length
-    with pytest.raises(ConnectionError, match="cannot download .* says that its length is ") as raised:
+    with pytest.raises(ConnectionError, match="cannot download .*; get the file elsewhere") as raised:
         fetch(server.url)
-    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 700
 
 
 def test_https_is_not_left_however_its_url_is_written():
-    for asked in ("https://a.org/x", "HTTPS://a.org/x"):
+    response = requests.Response()
+    response.status_code = 302
+    for response.url in ("https://a.org/x", "HTTPS://a.org/x"):
         for target in ("http://a.org/x", "HTTP://a.org/x", "ftp://a.org/x"):
-            with pytest.raises(HTTPError, match="away from https"):
-                Redirects().redirect_request(Request(asked), None, 302, "Found", {}, target)
-        assert Redirects().redirect_request(Request(asked), None, 302, "Found", {}, "HTTPS://b.org/x")
+            response.headers["Location"] = target
+            with pytest.raises(_Failed, match="away from https"):
+                _check_response(response)
+        for target in ("HTTPS://b.org/x", "/y"):
+            response.headers["Location"] = target
+            _check_response(response)
 
 
 def test_a_url_that_is_none_is_said_to_be_that(server):
-    with pytest.raises(ValueError, match=r"'http://\[::1' is no URL .*; a path or a URL of http or https is needed"):
+    with pytest.raises(ValueError, match=r"'http://\[::1' is no URL .*; give a path or a URL of http or https"):
         fetch("http://[::1")

@@ -188,9 +188,7 @@ def test_what_latents_cannot_do_is_said(conf):
             cell_of(conf | changed)
 
     model = conf["model"]
-    refused(
-        "draws what prompts say: give model.text.prompts", model=model | {"text": model["text"] | {"prompts": None}}
-    )
+    refused("needs prompts: give model.text.prompts", model=model | {"text": model["text"] | {"prompts": None}})
     refused("makes images .3, 16, 16., but data", data=conf["data"] | {"size": 8})
     analytic = dict(name="analytic_ddim", steps=4, variance="analytic")
     refused("works in latents, and there are no score norms", sampler=analytic)

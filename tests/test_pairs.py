@@ -12,7 +12,8 @@ EXTRACTOR = {"extractor": "mnist-classifier", "sha256": "0" * 64}
 
 def write(ledger: Ledger, name: str, pixels: np.ndarray, features: np.ndarray | None) -> dict:
     """A quality record with kept images and, where there are any, blocks of features."""
-    from fastdiff.bench.cell import BLOCK, key
+    from fastdiff.bench.cell import key
+    from fastdiff.device import BLOCK
 
     generation = {"sampler": name}
     ledger.write_samples(key(generation), pixels)

@@ -12,7 +12,8 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from fastdiff.bench.cell import Budget, key
-from fastdiff.bench.config import cell_of, resolved_device
+from fastdiff.bench.config import cell_of
+from fastdiff.device import resolved_device
 from fastdiff.knobs import build
 from fastdiff.tracking import Tracker
 from fastdiff.weights.model_card import ModelCard

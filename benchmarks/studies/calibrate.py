@@ -20,11 +20,12 @@ def main(cfg: DictConfig) -> None:
     import pandas as pd
     from tqdm import tqdm
 
-    from fastdiff.bench.config import cell_of, device_name
+    from fastdiff.bench.config import cell_of
     from fastdiff.bench.ledger import Ledger, provenance
     from fastdiff.bench.resources import scorer_of
     from fastdiff.bench.run_cell import labels_of, load_denoiser
     from fastdiff.data import load
+    from fastdiff.device import device_name
     from fastdiff.files import write, write_json
     from fastdiff.metrics import frechet, moments
     from fastdiff.report.export import write_figure

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from fastdiff.bench.cell import BLOCK, Cell, key
+from fastdiff.bench.cell import Cell, key
+from fastdiff.device import BLOCK
 from fastdiff.diffusion.noise import Noise, noise_of
 from fastdiff.sampling.generate import generate
 

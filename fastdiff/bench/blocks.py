@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .cell import BLOCK, Cell, key
+from ..device import BLOCK
+from .cell import Cell, key
 from .ledger import Ledger
 
 

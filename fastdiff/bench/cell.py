@@ -11,12 +11,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..accelerators import Accelerator, cache_of
+from ..device import Device
 
 NUMERICS = 1
-BLOCK = 250  # consecutive seeds that are generated and kept together
 PARTS = ("all", "confirm", "tune")
-PRECISIONS = ("bfloat16", "float32", "tf32")
-COMPILE = ("default", "none", "reduce-overhead")
 
 
 @dataclass(frozen=True)
@@ -56,39 +54,6 @@ class Budget:
     def parted(self) -> dict:
         """What the part adds to an identity: nothing where it is `all`."""
         return {} if self.part == "all" else {"part": self.part}
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where and how the network runs. name: cpu, cuda or cuda:i; batch: images per call; threads: of the CPU.
-
-    precision: of weights and states; tf32 is float32 whose products a GPU rounds. compile: `unets.Runner`.
-    memory_format: of weights and states.
-    """
-
-    name: str = "cpu"
-    precision: str = "float32"
-    batch: int = 50
-    threads: int | None = None
-    compile: str = "none"
-    memory_format: str = "contiguous"
-
-    def __post_init__(self):
-        choices = {"precision": PRECISIONS, "compile": COMPILE, "memory_format": ("channels_last", "contiguous")}
-        for knob, known in choices.items():
-            if getattr(self, knob) not in known:
-                words = ", ".join(sorted([*known, *(["auto"] if knob == "precision" else [])]))
-                raise ValueError(f"{knob} '{getattr(self, knob)}' is not one of: {words}")
-        if self.precision == "tf32" and not self.name.startswith("cuda"):
-            raise ValueError(f"precision 'tf32' is a GPU's way to multiply; device '{self.name}' has float32")
-        if self.compile == "reduce-overhead" and not self.name.startswith("cuda"):
-            raise ValueError(f"compile 'reduce-overhead' replays CUDA graphs; device '{self.name}' has compile=default")
-        if not 1 <= self.batch <= BLOCK:
-            raise ValueError(
-                f"device.batch is {self.batch}; 1 .. {BLOCK} images per call are possible (a block has {BLOCK})"
-            )
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"device.threads is {self.threads}; at least 1 is needed (null = torch's choice)")
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,17 @@
 """Settings as they stand in conf/ -> a cell. No torch here: a finished cell is recognised without it."""
 
-import os
-import platform
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 from ..accelerators import ACCELERATORS, Accelerator
 from ..analytic import ScoreNorms
 from ..data import DataCard
+from ..device import Device, resolved_device
 from ..knobs import build, coerced
 from ..metrics import MetricsCard, metrics_card
 from ..registry import load_plugins
 from ..samplers import SAMPLERS, Sampler
 from ..weights.model_card import ModelCard
-from .cell import Budget, Cell, Device
+from .cell import Budget, Cell
 from .cost import calls_of
 
 CARDS = {"data": DataCard, "model": ModelCard}
@@ -114,58 +111,3 @@ def build_card(group: str, conf: dict) -> DataCard | MetricsCard | ModelCard:
 def _unnamed(group: dict) -> dict:
     """A preset's name is a label for people; what is measured are its fields."""
     return {name: value for name, value in group.items() if name != "name"}
-
-
-def resolved_device(settings: dict, exact: bool = False) -> Device:
-    """`auto` -> cuda where there is a GPU, else cpu; precision `auto` -> bfloat16 where the device computes in it.
-
-    exact: `auto` means float32. Likelihoods: rounding to bfloat16 cost the embedded network 0.05 bits a dimension.
-    """
-    name, precision = settings.get("name", "auto"), settings.get("precision", "auto")
-    kind = str(name).split(":")[0]
-    if kind not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device '{name}' is not one of: auto, cpu, cuda, cuda:<number>")
-    if name == "auto":
-        name = "cuda" if _cuda() else "cpu"
-    elif kind == "cuda" and not _cuda():
-        raise ValueError(f"device '{name}' was asked for, but torch finds no GPU; use device=cpu")
-    if precision == "auto":
-        fast = not exact and (_cpu_has_bfloat16() if name == "cpu" else _gpu_has_bfloat16(name))
-        precision = "bfloat16" if fast else "float32"
-    return build(Device, {**settings, "name": name, "precision": precision}, "device")
-
-
-def _cuda() -> bool:
-    if sys.platform == "linux" and not Path("/dev/nvidiactl").exists() and not Path("/dev/dxg").exists():
-        return False  # no driver: torch need not be imported to say so
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def _cpuinfo(field: str) -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
-
-
-def _cpu_has_bfloat16() -> bool:
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
-
-
-def _gpu_has_bfloat16(name: str) -> bool:
-    """From compute capability 8.0 (Ampere) on; older ones emulate it."""
-    import torch
-
-    return torch.cuda.get_device_capability(name) >= (8, 0)
-
-
-def device_name(device: Device) -> str:
-    """What a speed record is filed under: a CPU figure never stands in for a GPU's."""
-    if device.name == "cpu":
-        return f"{_cpuinfo('model name') or platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    import torch
-
-    return torch.cuda.get_device_name(device.name)

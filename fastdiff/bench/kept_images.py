@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..device import BLOCK
 from ..files import read_json, write, write_json
-from .cell import BLOCK, Cell, key
+from .cell import Cell, key
 from .ledger import Ledger, provenance
 
 UINT8 = "rounded half to even"

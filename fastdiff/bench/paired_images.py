@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from ..device import BLOCK
 from ..files import write_npz
 from ..metrics.paired import feature_distance, paired, summary
-from .cell import BLOCK, key
+from .cell import key
 from .ledger import Ledger
 
 

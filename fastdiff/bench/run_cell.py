@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..data import load
+from ..device import device_name
 from .blocks import blocks, sampling
 from .cell import Cell, key
-from .config import device_name
 from .cost import calls_of, cost_of, most_kept
 from .kept_images import UINT8, Kept
 from .ledger import Ledger, provenance

@@ -12,16 +12,19 @@ KINDS = {"cifar10_archive": cifar10, "folder": folder, "imagenet64_npz": imagene
 
 @dataclass(frozen=True)
 class DataCard:
-    """What an image set is. `train` images come first: they train, give the FID reference and the score norms.
+    """An image set. Training images come first; they also give the FID reference and the score norms.
 
-    kind: npz (arrays `images` uint8 (N H W) or (N H W C), optionally `labels` (N)), folder (png and jpg files in name
-    order; a file's parent folder is its class; shorter side resized with Pillow's bicubic filter, then centre crop),
-    cifar10_archive (the official binary one: training batches, then the test batch) or imagenet64_npz (a folder with
-    the ten official training batches). path: a file, a folder, or the URL of a file (`fastdiff.weights.download`). size and
-    channels: what images must be, or (`folder`) are made. held_out: images at the end, never used. value_range: what
-    pixel 0 and 255 become for the network. sha256: checked when given, recorded always. labels, of generated images:
-    `data`, label i of the data for image i, or `uniform`, drawn uniformly from all classes by the seed (Karras et al.
-    2022, latent-diffusion), for sets in the order of their classes.
+    kind: one of
+      npz: arrays `images` uint8 (N H W) or (N H W C), optionally `labels` (N);
+      folder: png and jpg files in name order; the parent folder is the class; the shorter side is resized with Pillow's
+        bicubic filter, then the centre is cropped;
+      cifar10_archive: the official binary archive, training batches first, then the test batch;
+      imagenet64_npz: a folder with the ten official training batches.
+    path: a file, a folder, or the URL of a file (`fastdiff.weights.download`). size, channels: of the images; those of
+    a folder are converted. held_out: number of images at the end that are never used. value_range: values of pixel 0
+    and 255 for the network. sha256: checked if given, always recorded. labels: of generated images. With `data`, image
+    i gets label i of the data. With `uniform`, labels are drawn uniformly from all classes by the seed (Karras et al.
+    2022, latent-diffusion), for sets that are sorted by class.
     """
 
     name: str
@@ -40,7 +43,7 @@ class DataCard:
         if self.kind not in KINDS:
             raise ValueError(f"data kind '{self.kind}' is not one of: {', '.join(KINDS)}")
         if len(self.value_range) != 2:
-            raise ValueError(f"data value_range {list(self.value_range)} needs two numbers, of pixel 0 and 255")
+            raise ValueError(f"data value_range {list(self.value_range)} needs two numbers, for pixel 0 and 255")
         if self.labels not in ("data", "uniform"):
             raise ValueError(f"data labels '{self.labels}' is not one of: data, uniform")
         low, high = self.value_range
@@ -49,7 +52,7 @@ class DataCard:
         object.__setattr__(self, "value_range", (float(low), float(high)))
 
     def resolved(self) -> "DataCard":
-        """The card with its digest filled in and checked against the files: what keys may be made of."""
+        """The card with its sha256 filled in and checked against the files; only such a card may go into a key."""
         path, found = fetch(self.path, self.sha256, self.name)
         if found is None:
             found = KINDS[self.kind].digest(path)
@@ -58,7 +61,7 @@ class DataCard:
         return replace(self, sha256=found)
 
     def identity(self) -> dict:
-        """What pixels and labels depend on; never the path."""
+        """Everything that pixels and labels depend on; never the path."""
         rule = {"resize": "pillow-bicubic-shorter-side-centre-crop"} if self.kind == "folder" else {}
         rule |= {"labels": self.labels} if self.labels != "data" else {}
         kept = {"sha256": self.sha256, "size": self.size, "channels": self.channels, "held_out": self.held_out}
@@ -79,15 +82,15 @@ class Images:
         return Images(self.pixels[which], None if self.labels is None else self.labels[which])
 
     def label_of(self, indices: np.ndarray) -> np.ndarray | None:
-        """Label of generated image i = label i of the data (data beginning again where it ends)."""
+        """Labels of generated images: image i has label i of the data, modulo the number of images."""
         return None if self.labels is None else self.labels[np.asarray(indices) % len(self)]
 
 
 def load(card: DataCard) -> tuple[Images, Images]:
-    """Training split and held-out split of a card. Raises as `fetch`, and ValueError for files not of its kind."""
+    """Training split and held-out split of a card. Raises as `fetch`, and ValueError for files of another kind."""
     path, _ = fetch(card.path, card.sha256, card.name)
     images = Images(*KINDS[card.kind].read(path, card.channels, card.size))
     split = len(images) - card.held_out
     if split < 2:
-        raise ValueError(f"{path} holds {len(images)} images; with held_out={card.held_out} too few are left")
+        raise ValueError(f"{path} has {len(images)} images; held_out={card.held_out} leaves too few for training")
     return images[:split], images[split:]

@@ -1,11 +1,10 @@
-"""CIFAR-10's official binary archive, read where it is: nothing is unpacked, nothing is a pickle.
+"""CIFAR-10's official binary archive (cifar-10-binary.tar.gz), read by tarfile. Nothing is unpacked to disk.
 
-Members data_batch_1.bin .. data_batch_5.bin and test_batch.bin are records of 3073 bytes: a label 0 .. 9, then 32 x 32
-pixels of red, of green, of blue.
+Its members data_batch_1.bin .. data_batch_5.bin and test_batch.bin are records of 3073 bytes: a label 0 .. 9, then 32 x
+32 pixels of red, of green, of blue.
 """
 
 import gzip
-import itertools
 import tarfile
 import zlib
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 
 BATCHES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 RECORD = 1 + 3 * 32 * 32
-LARGEST, WHOLE = 10_000 * RECORD, 200_000_000  # bytes of a batch, and of all that is unpacked; official: 184 MB
 MEMBERS = 50  # the archive has 8
-EMPTY = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE)
+LARGEST, WHOLE = 10_000 * RECORD, 200_000_000  # bytes of a batch, and of the unpacked archive; official: 184 MB
+AT_ONCE = 1 << 20  # bytes
+BROKEN = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError, OverflowError, RecursionError)
 
 
 def digest(path: Path) -> str:
@@ -34,8 +34,8 @@ def read(path: Path, channels: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"images of CIFAR-10 are (3, 32, 32), but the card says {(channels, size, size)}")
     try:
         found = _members(path)
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a readable tar.gz ({error}); fetch it again") from error
+    except BROKEN as error:
+        raise ValueError(f"{path} is not CIFAR-10's archive, or damaged ({error}); download it again") from error
     missing = [name for name in BATCHES if name not in found]
     if missing:
         raise ValueError(f"{path} has no {', '.join(missing)}; the binary version, cifar-10-binary.tar.gz, is needed")
@@ -46,28 +46,30 @@ def read(path: Path, channels: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _members(path: Path) -> dict[str, np.ndarray]:
-    """Records (n 3073) of the batches, by name.
-
-    Blocks of 512 bytes: a header, then its content. tarfile alone would read a header that extends the next one before
-    anybody could look at its size, 600 MB of zeros as well, and 3,000 of them in a row one within another. Here such
-    headers are members like others, and skipped: the names of batches need none.
-    """
-    found, whole = {}, 0
-    with gzip.open(path) as file:
-        for count in itertools.count():
-            try:
-                member = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
-            except tarfile.EOFHeaderError:  # a block of zeros is the end
-                return found
-            size = 0 if member.type in EMPTY else member.size
-            whole += size
-            if count == MEMBERS or not 0 <= size <= LARGEST or whole > WHOLE:
-                raise ValueError(f"{path} is not CIFAR-10's archive: its member {member.name[:100]!r} is one too many")
-            content = file.read(size)
-            file.read(-size % tarfile.BLOCKSIZE)
+    """Records (n 3073) of the batches, by name. Raises tarfile.ReadError for an archive with other contents."""
+    found = {}
+    with _Limited(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
+        for count, member in enumerate(archive):
+            if count == MEMBERS or member.size > LARGEST:
+                raise tarfile.ReadError(f"{member.name[:100]!r} is one member too many, or too large")
             name = member.name.rpartition("/")[2]
-            if name not in BATCHES or member.type not in tarfile.REGULAR_TYPES[:2]:
+            if name not in BATCHES or not member.isreg():
                 continue
-            if not content or len(content) != size or size % RECORD:
-                raise ValueError(f"{name} in {path} has {len(content)} bytes, which are not whole records of {RECORD}")
+            with archive.extractfile(member) as file:
+                content = b"".join(iter(lambda: file.read(AT_ONCE), b""))
+            if not content or len(content) % RECORD:
+                raise tarfile.ReadError(f"{name} has {len(content)} bytes, which are not whole records of {RECORD}")
             found[name] = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
+    return found
+
+
+class _Limited(gzip.GzipFile):
+    """A gzip file that gives at most `AT_ONCE` bytes at once, and none behind the first `WHOLE`.
+
+    tarfile reads a header that extends the next one whole, and a small file may unpack to gigabytes of it.
+    """
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= AT_ONCE or self.tell() > WHOLE:
+            raise tarfile.ReadError("it unpacks to far more than the official archive")
+        return super().read(size)

@@ -1,4 +1,4 @@
-"""A folder of png and jpg files, with sub-folders as classes."""
+"""A folder of png and jpg files. Its sub-folders are classes."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def digest(path: Path) -> str:
-    """Of the files' names and contents."""
+    """sha256 of the files' names and contents."""
     found = hashlib.sha256()
     for file in _files(path):
         found.update(f"{file.relative_to(path)} {sha256(file)}\n".encode())
@@ -19,7 +19,7 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path, channels: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """pixels uint8 (N C H W); labels int64 (N), None where there is one class. Raises ValueError for a broken image."""
+    """pixels uint8 (N C H W); labels int64 (N), or None for one class. Raises ValueError for a damaged image."""
     files = _files(path)
     classes = sorted({file.parent for file in files})
     pixels = np.stack([_open(file, size, channels) for file in files])
@@ -35,14 +35,14 @@ def _files(path: Path) -> list[Path]:
 
 
 def _open(file: Path, size: int, channels: int) -> np.ndarray:
-    """One image as uint8 (C size size): shorter side resized (Pillow, bicubic), then cropped about the centre."""
+    """One image as uint8 (C size size): the shorter side is resized (Pillow, bicubic), then the centre is cropped."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(file) as opened:
             image = opened.convert("L" if channels == 1 else "RGB")
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{file} is not a readable image ({error}); mend or remove it") from error
+        raise ValueError(f"{file} is not a readable image ({error}); repair or remove it") from error
     if image.size != (size, size):
         scale = size / min(image.size)
         image = image.resize([max(size, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)

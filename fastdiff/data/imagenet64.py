@@ -1,11 +1,11 @@
 """The official downsampled ImageNet, 64 x 64 (Chrabaszcz et al. 2017, arXiv 1707.08819): ten npz of training images.
 
 A batch has `data` uint8 (n 12288), planes of red, of green, of blue, and `labels` 1 .. 1000 in the order of the
-authors' map_clsloc.txt, which is not the order of networks (names of synsets, sorted). So labels are read only where
-that file lies beside the batches; without it the set has none.
+authors' map_clsloc.txt. Networks use another order, the sorted names of the synsets. So labels are read only if that
+file is beside the batches; without it the set has no labels.
 
-All of it is 15.7 GB of pixels: they are copied once, a few thousand images at a time, into one array file in the cache
-folder, and used from there without being in memory.
+The pixels take 15.7 GB. They are copied once, a few thousand images at a time, into one array file in the cache folder.
+That file is then mapped, not read into memory.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ CHUNK = 4096  # images in memory at a time
 
 
 def digest(path: Path) -> str:
-    """Of the batches, and of the file of names if it is there."""
+    """sha256 of the batches, and of map_clsloc.txt if it is there."""
     found = hashlib.sha256()
     for file in _files(path):
         found.update(f"{file.name} {sha256(file)}\n".encode())
@@ -35,7 +35,7 @@ def digest(path: Path) -> str:
 def read(path: Path, channels: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
     """pixels uint8 (N 3 64 64), mapped from a file; labels int64 (N) 0 .. 999 in the order of networks, or None.
 
-    Raises ValueError for batches that are damaged or others, FileNotFoundError for one that is missing.
+    Raises ValueError for a damaged or wrong batch, FileNotFoundError for a missing one.
     """
     if (channels, size) != (3, 64):
         raise ValueError(f"images of ImageNet-64 are (3, 64, 64), but the card says {(channels, size, size)}")
@@ -64,7 +64,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _order(file: Path) -> np.ndarray:
-    """Lines `n02119789 1 kit_fox` -> of label 1, 2, ...: the place of its synset among all, sorted. int64 (classes)."""
+    """Lines `n02119789 1 kit_fox` -> for label 1, 2, ...: the rank of its synset's name. int64 (classes)."""
     lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
     if [line[1:2] for line in lines] != [[str(label)] for label in range(1, len(lines) + 1)]:
         raise ValueError(
@@ -91,7 +91,7 @@ def _copy(batches: list[Path], array: Path) -> None:
 
 
 def _rows(batch: Path, name: str) -> Iterator[tuple[int, np.ndarray]]:
-    """An array of an npz a part at a time: the number of all its rows, some rows (n 12288), or (n) of labels."""
+    """An array of an npz, part by part: yields its number of rows, and some rows: (n 12288), or (n) of labels."""
     try:
         with zipfile.ZipFile(batch) as archive, archive.open(f"{name}.npy") as file:
             version = np.lib.format.read_magic(file)
@@ -107,4 +107,4 @@ def _rows(batch: Path, name: str) -> Iterator[tuple[int, np.ndarray]]:
                     raise ValueError(f"'{name}' ends too early")
                 yield shape[0], np.frombuffer(raw, dtype).reshape(count, *shape[1:])
     except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{batch} is not a batch of the official ImageNet-64 ({error}); fetch it again") from error
+        raise ValueError(f"{batch} is not a batch of the official ImageNet-64 ({error}); download it again") from error

@@ -1,4 +1,4 @@
-"""One npz of images."""
+"""An npz file of images."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def digest(path: Path) -> str:
 
 def read(path: Path, channels: int, size: int) -> tuple[np.ndarray, np.ndarray | None]:
     """pixels uint8 (N C H W), labels int64 (N) or None. Raises ValueError for an npz that does not fit the card."""
-    headers = npz_headers(path)  # of what does not fit no number is read
+    headers = npz_headers(path)  # an npz that does not fit is refused before its arrays are read
     if "images" not in headers:
         raise ValueError(f"{path} has no array 'images'; it holds: {', '.join(sorted(headers)) or 'nothing'}")
     shape, dtype = headers["images"]

@@ -1,4 +1,4 @@
-"""What a trajectory costs: operations, seconds and bytes, and what the machine was like meanwhile."""
+"""The cost of a trajectory in operations, seconds and bytes, and the state of the machine while it is measured."""
 
 from .conditions import Conditions, watched
 from .latency import (

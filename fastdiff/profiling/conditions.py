@@ -1,27 +1,25 @@
-"""What the machine was like while something was measured: a time without it is half a time."""
+"""The state of the machine during a measurement: other processes, clock, load. A time means little without them."""
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+import psutil
 import torch
 
-CPUINFO, STAT = Path("/proc/cpuinfo"), Path("/proc/stat")
-BUSY = 0.1  # share of the cores' time beyond which other processes spoil a measurement
-SHORT = 0.25  # seconds of a core below which the kernel's counters, in ticks of 10 ms, tell nothing
+BUSY = 0.1  # share of the cores' time; if other processes use more, a measurement is not trusted
+SHORT = 0.25  # seconds of a core; the kernel counts in ticks of 10 ms, too coarse for less
 
 
 @dataclass
 class Conditions:
     """threads: of PyTorch on the CPU. cores: that this process may use. clock_mhz: of the device, mean over cores.
-    load_average: over the last minute. others: share 0 .. 1 of those cores' time that other processes used.
-    None: not known here.
+    load_average: over the last minute. others: share in [0, 1] of those cores' time that other processes used. None:
+    unknown on this machine.
 
-    Other processes are all but this one and those of its children that have ended and been waited for. On a virtual
-    machine, time stolen by its host counts as others'. What others do on a GPU is not seen.
+    Other processes are all except this one and its children that have ended. On a virtual machine, time that the host
+    takes away counts as others'. What others do on a GPU is not measured.
     """
 
     threads: int
@@ -32,7 +30,7 @@ class Conditions:
 
     @property
     def busy(self) -> bool:
-        """Whether others used more than a tenth of the cores; False where that is not known."""
+        """Whether others used more than a tenth of the cores; False if that is unknown."""
         return self.others is not None and self.others > BUSY
 
     @property
@@ -45,19 +43,19 @@ class Conditions:
 
 @contextmanager
 def watched(device: torch.device | None = None) -> Iterator[Conditions]:
-    """Yield Conditions whose clock_mhz, load_average and others are filled when the block ends, also by an error.
+    """Yield Conditions. clock_mhz, load_average and others are filled in when the block ends, also by an error.
 
-    device: whose clock to read; None and cpu mean the CPU.
+    device: the device whose clock is read; None and cpu mean the CPU.
     """
     cores = _cores()
     found = Conditions(torch.get_num_threads(), len(cores))
-    before, own = _ticks(cores), _own()
+    before, own = _seconds(cores), _own()
     try:
         yield found
     finally:
-        found.others = _others(before, _ticks(cores), _own() - own)
+        found.others = _others(before, _seconds(cores), _own() - own)
         found.clock_mhz = _cuda_mhz(device) if device is not None and device.type == "cuda" else _cpu_mhz()
-        found.load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        found.load_average = psutil.getloadavg()[0]
 
 
 def _cores() -> list[int]:
@@ -66,25 +64,22 @@ def _cores() -> list[int]:
 
 
 def _own() -> float:
-    """CPU seconds of this process and of its children that were waited for."""
+    """CPU seconds of this process and of its children that have ended."""
     return sum(os.times()[:4])
 
 
-def _ticks(cores: list[int]) -> tuple[float, float] | None:
-    """Seconds since boot that these cores were busy (stolen ones too), and in all. None where no one counts them."""
+def _seconds(cores: list[int]) -> tuple[float, float] | None:
+    """Seconds since boot that these cores were busy, and all their seconds. None if unknown."""
     try:
-        rows = re.findall(r"^cpu(\d+) (.+)$", STAT.read_text(), re.M)
-    except OSError:
+        rows = [row for core, row in enumerate(psutil.cpu_times(percpu=True)) if core in cores]
+    except (OSError, psutil.Error):
         return None
-    counts = [list(map(int, row.split()))[:8] for core, row in rows if int(core) in cores]
-    if not counts:
-        return None
-    idle, total = sum(sum(row[3:5]) for row in counts), sum(map(sum, counts))  # idle and iowait; guest is in user
-    return (total - idle) / os.sysconf("SC_CLK_TCK"), total / os.sysconf("SC_CLK_TCK")
+    total = sum(sum(row[:8]) for row in rows)  # without guests, which user contains already
+    return total - sum(row.idle + getattr(row, "iowait", 0.0) for row in rows), total
 
 
 def _others(before: tuple | None, after: tuple | None, own: float) -> float | None:
-    """others = (busy - own) / all, of what the cores spent between two counts, in seconds."""
+    """others = (busy - own) / total, in seconds between two counts."""
     if before is None or after is None:
         return None
     busy, total = (late - early for early, late in zip(before, after))
@@ -93,14 +88,14 @@ def _others(before: tuple | None, after: tuple | None, own: float) -> float | No
 
 def _cpu_mhz() -> float | None:
     try:
-        found = re.findall(r"^cpu MHz\s*: ([\d.]+)$", CPUINFO.read_text(), re.M)
-    except OSError:
+        found = psutil.cpu_freq()
+    except (OSError, NotImplementedError, AttributeError):  # AttributeError: psutil has no cpu_freq on this system
         return None
-    return sum(map(float, found)) / len(found) if found else None
+    return found.current if found else None
 
 
 def _cuda_mhz(device: torch.device) -> float | None:
     try:
         return float(torch.cuda.clock_rate(device))
-    except Exception:  # it asks a library that need not be there, each kind of whose absence has its own error
+    except Exception:  # torch asks a library that may be missing, and every way of missing has its own error
         return None

@@ -1,5 +1,4 @@
-"""Seconds of whole trajectories: arms that take turns on a synchronised clock, medians with intervals that assume no
-distribution."""
+"""Latency of whole trajectories: arms take turns on a synchronised clock; medians have distribution-free intervals."""
 
 import math
 import time
@@ -11,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-LEAST = 6  # measurements of an arm: fewer have no 95 % interval of their median, whatever their distribution
+LEAST = 6  # measurements of an arm: fewer have no distribution-free 95 % interval of the median
 
 
 class Throughput(NamedTuple):
-    """Median over batches: images_per_s, latency_ms per batch, and the batches behind them."""
+    """Median over batches: images_per_s, latency_ms per batch, and the number of batches."""
 
     images_per_s: float
     latency_ms: float
@@ -23,7 +22,7 @@ class Throughput(NamedTuple):
 
 
 def throughput(seconds: list[float], batch: int) -> Throughput:
-    """Of synchronised trajectory times of full batches, warm-up already dropped (protocol `quick`)."""
+    """seconds: synchronised trajectory times of full batches, without warm-up (protocol `quick`). -> Throughput."""
     if not seconds:
         raise ValueError("no timed batch: at least one full batch after the warm-up is needed")
     median = float(np.median(seconds))
@@ -31,14 +30,14 @@ def throughput(seconds: list[float], batch: int) -> Throughput:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
-    """A 95 % interval of the median: x_(r) .. x_(n + 1 - r) of the ordered values, either end of which fails to cover
-    with probability P(Bin(n, 1/2) < r) <= 0.025, whatever the distribution.
+    """A 95 % interval of the median, for any distribution: x_(r) .. x_(n + 1 - r) of the ordered values, with the
+    largest r that has P(Bin(n, 1/2) < r) <= 0.025 at either end.
 
-    Of fewer than 6 values it is their whole range, which covers with probability 1 - 2^(1 - n) < 0.95.
+    With fewer than 6 values it is their range, which covers the median with probability 1 - 2^(1 - n) < 0.95.
     """
     ordered, n = sorted(map(float, values)), len(values)
     if not n:
-        raise ValueError("no value: the median of nothing has no interval")
+        raise ValueError("median_interval needs at least one value")
     r, below = 0, 1  # below = 2^n P(Bin(n, 1/2) <= r), in whole numbers
     while 40 * below <= 2**n:
         r += 1
@@ -49,8 +48,9 @@ def median_interval(values: Sequence[float]) -> tuple[float, float]:
 
 class Latency(NamedTuple):
     """Milliseconds of one trajectory of one batch: median, its 95 % interval low_ms .. high_ms, and percentiles
-    (interpolated; p99_ms of under 100 repeats is little more than the slowest). repeats: measurements; warm_ups: calls
-    between the first one and them. images_per_s = batch / median. event_ms: median by the device's own clock, or None.
+    (interpolated; with fewer than 100 repeats p99_ms is about the slowest). repeats: number of measurements. warm_ups:
+    number of calls before them, without the first. images_per_s = batch / median. event_ms: median by the device's own
+    clock, or None.
     """
 
     median_ms: float
@@ -66,7 +66,7 @@ class Latency(NamedTuple):
 
     @classmethod
     def of(cls, seconds: Sequence[float], batch: int, warm_ups: int = 0, event_ms: Sequence[float] = ()) -> "Latency":
-        """Of synchronised seconds of trajectories of `batch` images, and of the same by events, in ms, if any."""
+        """seconds: synchronised times of trajectories of `batch` images. event_ms: the same by events, if any."""
         low, high = median_interval(seconds)
         median, p90, p99 = map(float, np.percentile(seconds, (50, 90, 99)))
         by_events = float(np.median(event_ms)) if len(event_ms) else None
@@ -75,16 +75,16 @@ class Latency(NamedTuple):
 
 
 class WarmUp(NamedTuple):
-    """The seconds of each call, and whether they had settled when it ended."""
+    """seconds: of each call. settled: whether they had become steady at the end."""
 
     seconds: list[float]
     settled: bool
 
 
 class Arm(NamedTuple):
-    """One arm beside the baseline. speedup: median over rounds of baseline seconds / this arm's seconds in that round,
-    with its 95 % interval. first_call_s: seconds of the very first call, brief or whole, which may compile.
-    settled: whether the warm-up did. seconds: every measurement, in the order of the rounds."""
+    """One arm compared with the baseline. speedup: median over rounds of baseline seconds / this arm's seconds, with a
+    95 % interval. first_call_s: seconds of the very first call, which may compile. settled: whether the warm-up became
+    steady. seconds: every measurement, in the order of the rounds."""
 
     latency: Latency
     speedup: float
@@ -97,7 +97,7 @@ class Arm(NamedTuple):
 
 @dataclass(frozen=True)
 class CudaEvent:
-    """A moment on a device's current stream, which need not be that of the current device. As `events` below asks."""
+    """A moment on the current stream of `device`, which need not be the current device (`interleaved`'s events)."""
 
     device: torch.device
     event: Any
@@ -111,17 +111,17 @@ class CudaEvent:
 
 
 def cuda_events(device: torch.device) -> Callable[[], CudaEvent] | None:
-    """A maker of events on a CUDA device; None for any other."""
+    """A function that makes events on a CUDA device; None for any other device."""
     if device.type != "cuda":
         return None
     return lambda: CudaEvent(device, torch.cuda.Event(enable_timing=True))
 
 
 def timed(work: Callable[[], object], synchronise: Callable[[], object]) -> float:
-    """Seconds of work(): a whole trajectory. What it returns is copied nowhere by this; a pipeline may end on the host.
+    """Seconds of work(), a whole trajectory. Its result is not copied anywhere.
 
-    synchronise() returns when the device is idle: before the clock starts, or older work would be counted, and before
-    it stops, or this work would not.
+    synchronise() returns when the device is idle. It is called before the clock starts, to leave out older work, and
+    before the clock stops, to include all of this work.
     """
     synchronise()
     begun = time.perf_counter()
@@ -157,17 +157,17 @@ def interleaved(
     events: Callable[[], Any] | None = None,
     briefly: dict[str, Callable[[], object]] | None = None,
 ) -> dict[str, Arm]:
-    """Time arms in turns, the first of which is the baseline. An arm is one trajectory of `batch` images (`timed`).
+    """Time arms in turns. The first is the baseline. An arm is one trajectory of `batch` images (`timed`).
 
-    Each arm's first call, then its warm-up (given up after `seconds`); then rounds in ABBA order (A B C, C B A, ...),
-    so that a machine that slows down slows all arms, and in pairs, so that a steady drift favours neither end. They end
-    when every arm has `repeats` measurements or has run for `seconds`, whichever is first, but not before `LEAST`.
-    briefly: a short piece of an arm's own work, by its name, for its first call and its warm-up; else they are whole.
-    progress(sentence) is called after every warm-up and round. events() makes things that record() a moment and tell
-    the elapsed_time(end) in ms (`cuda_events`), as a second clock. Raises ValueError.
+    First comes each arm's first call and warm-up (at most `seconds`), then rounds in ABBA order (A B C, C B A, ...),
+    in pairs: a machine that slows down then slows all arms alike. They end when every arm has `repeats` measurements or
+    has run for `seconds`, but not before `LEAST` measurements. briefly: by an arm's name, a shorter piece of its work
+    for its first call and warm-up; default: the whole work. progress(sentence) is called after every warm-up and round.
+    events(): makes objects with record() and elapsed_time(end) in ms (`cuda_events`), as a second clock. Raises
+    ValueError for wrong numbers.
     """
     if not arms:
-        raise ValueError("there is no arm to time; at least the baseline is needed")
+        raise ValueError("there is no arm to time; give at least the baseline")
     for name, value, least in (("batch", batch, 1), ("repeats", repeats, 1), ("seconds", seconds, 0)):
         if not value >= least:
             raise ValueError(f"{name} is {value}; at least {least} is needed")
@@ -190,7 +190,7 @@ def interleaved(
 
 
 def _clocks(work, synchronise, events) -> tuple[float, float | None]:
-    """Seconds by the host's clock and milliseconds by events, if there are any."""
+    """Seconds by the host's clock, and milliseconds by events or None."""
     if events is None:
         return timed(work, synchronise), None
     begin, end = events(), events()

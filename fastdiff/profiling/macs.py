@@ -1,4 +1,4 @@
-"""Multiply-accumulates, counted on meta tensors: no weights, no arithmetic, the same on any machine."""
+"""Multiply-accumulates, counted on meta tensors: without weights or arithmetic, and the same on every machine."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ from ..unets import build, walk
 
 
 class Cost(NamedTuple):
-    """MACs per image (FLOPs / 2), those of convolutions alone, and those of layers that have weights: convolutions and
-    linear ones, without attention's products (what DeepCache prints)."""
+    """MACs per image (FLOPs / 2). conv_macs: of convolutions only. layer_macs: of convolutions and linear layers but
+    not of attention's products; this is the number that DeepCache prints."""
 
     macs: int
     conv_macs: int
@@ -22,7 +22,7 @@ class Cost(NamedTuple):
 
 
 def count(run) -> Cost:
-    """MACs of what run() executes. Attention is counted in its math form: fused CPU kernels would count as nothing."""
+    """MACs of run(). Attention is counted in its math form, because fused CPU kernels would count as nothing."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -37,7 +37,7 @@ def count(run) -> Cost:
 def call_cost(
     family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False
 ) -> Cost:
-    """Cost of one call on one image: full, or with a `branch` the shallow call of that branch.
+    """Cost of one call on one image: a full call, or with `branch` the shallow call of that branch.
 
     Raises ValueError for a branch that the network does not have.
     """
@@ -49,7 +49,7 @@ def call_cost(
 
 
 def on_meta(family: str, arch: dict, shape: tuple[int, int, int], branch: int | None = None, labels: bool = False):
-    """A network's walk of one image on meta tensors: run(branch=None, trunk=None) -> output, trunk.
+    """A network's `walk` of one image on meta tensors, as a function run(branch=None, trunk=None) -> output, trunk.
 
     Raises ValueError for a branch that the network does not have.
     """
@@ -60,7 +60,7 @@ def on_meta(family: str, arch: dict, shape: tuple[int, int, int], branch: int | 
         check_branch(branch, unet.rungs)
         x, c_noise = torch.empty(1, *shape), torch.empty(1)
         cond = torch.zeros(1, dtype=torch.int64) if labels else None
-        if context := getattr(unet, "context", None):  # (L, D) of a network that is told texts
+        if context := getattr(unet, "context", None):  # (L, D) of a text-conditional network
             cond = torch.empty(1, *context)
 
     def run(branch=None, trunk=None):

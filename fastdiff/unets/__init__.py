@@ -1,4 +1,4 @@
-"""U-Nets as rungs, behind one door."""
+"""U-Nets cut into rungs. `build` makes one of any family."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -7,9 +7,8 @@ from types import ModuleType
 from torch import Tensor
 
 from ..registry import Registry
-from .layout import laid_out
 from .protocol import UNet, walk
-from .runner import COMPILE, Runner
+from .runner import Runner, laid_out
 from .whole import Whole
 
 # Name -> the module of a family of the suite, or the function `make` of a third party's.
@@ -17,7 +16,7 @@ FAMILIES: Registry[str | Callable[[dict], object]] = Registry("model family")
 for _name in ("adm", "ddim", "edm", "hf", "native"):
     FAMILIES.add(_name, f"{__name__}.{_name}")
 
-__all__ = ["COMPILE", "FAMILIES", "Runner", "UNet", "build", "laid_out", "load_state", "register", "walk"]
+__all__ = ["FAMILIES", "Runner", "UNet", "build", "laid_out", "load_state", "register", "walk"]
 
 
 def register(name: str) -> Callable:
@@ -35,15 +34,15 @@ def register(name: str) -> Callable:
 
 
 def build(family: str, arch: dict, state: dict | None = None) -> UNet:
-    """A network in evaluation mode: `family` by name, `arch` its official constructor's arguments, `state` its
-    official state dict.
+    """A network in evaluation mode. family: its name. arch: the official constructor's arguments, as documented by
+    `fastdiff.unets.<family>.make`. state: the official state dict; None gives random weights.
 
-    The words of arch are in each family's module: `fastdiff.unets.<family>.make`. Without a state the weights are
-    random. A state that does not fit is refused with its missing and unexpected keys. Raises ValueError.
+    Raises ValueError for an unknown family or argument, and for a state that does not fit, with the missing and
+    unexpected keys.
     """
     found = FAMILIES.get(family)
     if not isinstance(arch, Mapping):
-        raise ValueError(f"arch of the {family} family is a {type(arch).__name__}; it must be a mapping of words")
+        raise ValueError(f"arch of the {family} family is a {type(arch).__name__}; it must be a mapping of arguments")
     try:
         module: ModuleType | None = import_module(found) if isinstance(found, str) else None
         unet = module.make(dict(arch)) if module else found(dict(arch))
@@ -59,7 +58,7 @@ def build(family: str, arch: dict, state: dict | None = None) -> UNet:
 
 
 def load_state(unet, state: dict) -> None:
-    """Give a module a state dict; one that does not fit is refused with one sentence."""
+    """Load a state dict into a module. Raises ValueError, in one sentence, if it does not fit."""
     _check(state)
     wanted, found = unet.state_dict(), state
     missing, unexpected = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
@@ -79,7 +78,7 @@ def load_state(unet, state: dict) -> None:
 
 
 def _check(state) -> None:
-    """Raises ValueError when a state is no mapping of names to tensors."""
+    """Raises ValueError unless state is a mapping of names to tensors."""
     if not isinstance(state, Mapping):
         raise ValueError(f"the state is a {type(state).__name__}; it must be a mapping of names to tensors")
     for name, tensor in state.items():
@@ -90,7 +89,7 @@ def _check(state) -> None:
 
 
 def _other_prefix(wanted: Mapping, found: Mapping) -> str:
-    """What to say when names would fit but for a prefix; else nothing."""
+    """The end of the message if only a prefix of the names is wrong; else ""."""
     for prefix in sorted({f"{name.partition('.')[0]}." for name in wanted}):
         if any(prefix + name in wanted for name in found):
             return f"; this network's keys start with '{prefix}', as the official ones do"

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..diffusion.preconditioning import EDM, IDDPM, NETWORKS, WRAPPERS, of_arch, official_name
-from .edm_levels import EDMUNet
-from .edm_networks import DhariwalUNet, SongUNet
-from .embedding import exact
+from .arch import normalised
+from .blocks import exact
+from .edm_networks import DhariwalUNet, EDMUNet, SongUNet
 from .protocol import walk
-from .words import normal
 
 WHOSE = "arch of the edm family"
 
@@ -20,9 +19,9 @@ WHOSE = "arch of the edm family"
 class Precond(nn.Module):
     """A network F with its preconditioning, under the official key `model.`; the rungs are those of F itself.
 
-    `walk` gives F_x, `forward` D_x. iDDPM networks have 2 img_channels outputs; `forward` drops the second half, their
-    learned variance. What else the official samplers read has its official name: img_resolution, img_channels,
-    label_dim, sigma_min and sigma_max (what the network accepts), round_sigma.
+    `walk` gives F_x, `forward` gives D_x. iDDPM networks have 2 img_channels outputs; `forward` drops the second half,
+    their learned variance. Attributes that the official samplers read have their official names: img_resolution,
+    img_channels, label_dim, sigma_min and sigma_max (the levels that the network accepts), round_sigma.
     """
 
     def __init__(self, model: EDMUNet, preconditioning, img_channels: int, label_dim: int):
@@ -32,7 +31,7 @@ class Precond(nn.Module):
         self.sigma_min, self.sigma_max = preconditioning.domain
         self.rungs = model.rungs
         if isinstance(preconditioning, IDDPM):
-            self.register_buffer("u", torch.tensor(preconditioning.u, dtype=torch.float32))  # an official key, unread
+            self.register_buffer("u", torch.tensor(preconditioning.u, dtype=torch.float32))  # official key, unread
 
     def embed(self, c_noise: Tensor, cond: Tensor | tuple[Tensor | None, Tensor] | None) -> Tensor:
         """cond: labels, or a pair of labels and augment_labels (B augment_dim), as in the network's own `embed`."""
@@ -52,10 +51,10 @@ class Precond(nn.Module):
         return self.model.head(h, emb)
 
     def forward(self, x: Tensor, sigma, class_labels=None, force_fp32: bool = False, augment_labels=None) -> Tensor:
-        """D(x, sigma), every skip as it was trained: x (B C H W), sigma a float or (B) -> (B C H W), float32 or wider.
+        """D(x, sigma) with unchanged skips: x (B C H W), sigma a float or (B) -> (B C H W), float32 or wider.
 
-        class_labels and augment_labels: as in the network's `embed`, None for none. force_fp32 is without effect: a
-        network runs in the precision of its weights.
+        class_labels and augment_labels: as in the network's `embed`; None for none. force_fp32 has no effect: a network
+        runs in the precision of its weights.
         """
         weight, coefficients = next(self.parameters()), self.preconditioning
         dtype = exact(weight.dtype)
@@ -68,8 +67,8 @@ class Precond(nn.Module):
         return coefficients.skip(pixels) * x + coefficients.out(pixels) * raw
 
     def round_sigma(self, sigma, return_index: bool = False) -> Tensor:
-        """The noise levels that the network takes sigma (any shape) for, or with return_index, of iDDPM only, their
-        index j: sigma itself but for iDDPM preconditioning."""
+        """The noise levels that the network uses for sigma (any shape): sigma itself, except with iDDPM
+        preconditioning. return_index, for iDDPM only: their index j instead."""
         sigma, kind = torch.as_tensor(sigma), self.preconditioning
         if not isinstance(kind, IDDPM):
             return sigma
@@ -78,17 +77,17 @@ class Precond(nn.Module):
 
 
 def make(arch: dict) -> Precond:
-    """arch: the official constructors' arguments, those of the wrapper and those of the network in one dict, beside
+    """arch: the arguments of the official constructors, wrapper and network in one dict, and
 
-    class_name: SongUNet or DhariwalUNet; in the spelling of pickled files the wrapper, and `model_type` the network.
-    preconditioning (or precond): EDMPrecond, VPPrecond, VEPrecond or iDDPMPrecond, or short edm, vp, ve, iddpm.
+    class_name: SongUNet or DhariwalUNet. As in pickled files it may also be the wrapper, with `model_type` the network.
+    preconditioning (or precond): EDMPrecond, VPPrecond, VEPrecond or iDDPMPrecond, or in short edm, vp, ve, iddpm.
 
-    Arguments may stand in a dict of their own, `kwargs` or `init_kwargs`. What is not named is EDMPrecond, and the
-    network that is the wrapper's official default. A word that is None counts as not given; dropout, label_dropout and
-    use_fp16 are without effect, and so is the channels_per_head 64 of a SongUNet. Raises ValueError for a word or name
-    that is none of these, and for words that contradict one another.
+    Arguments may be nested in `kwargs` or `init_kwargs`. Defaults: EDMPrecond, and the wrapper's official default
+    network. An argument that is None counts as not given. dropout, label_dropout, use_fp16 and a SongUNet's
+    channels_per_head 64 have no effect. Raises ValueError for unknown arguments and names, and for arguments that
+    contradict each other.
     """
-    words = normal(_flat(arch), WHOSE)
+    words = normalised(_flat(arch), WHOSE)
     preconditioning = of_arch(words)
     network = _network(words, preconditioning)
     if network is SongUNet and words.get("channels_per_head") == 64:  # DhariwalUNet's, which has a default
@@ -114,11 +113,11 @@ def make(arch: dict) -> Precond:
 
 
 def _flat(arch: Mapping) -> dict:
-    """arch without the dict that its arguments may stand in."""
+    """arch without nesting."""
     nested = [word for word in ("kwargs", "init_kwargs") if word in arch]
     words = {word: value for word, value in arch.items() if word not in nested}
     if nested:
-        words.pop("num_heads", None)  # a remark in the configs of our fixtures: no EDM constructor has such a word
+        words.pop("num_heads", None)  # a remark in the configs of our fixtures, no argument of EDM
     for inner in nested:
         for word, value in (arch[inner] or {}).items():
             if words.get(word) is None:
@@ -129,7 +128,7 @@ def _flat(arch: Mapping) -> dict:
 
 
 def _network(words: dict, preconditioning) -> type[EDMUNet]:
-    """The network's class, from class_name or model_type; else the default of the official wrapper."""
+    """The network's class, from class_name or model_type; default: the official wrapper's."""
     menus = {"class_name": (*NETWORKS, *WRAPPERS), "model_type": NETWORKS}
     given = [official_name(word, words[word], menu) for word, menu in menus.items() if word in words]
     named = sorted(set(given) - set(WRAPPERS))
@@ -140,8 +139,8 @@ def _network(words: dict, preconditioning) -> type[EDMUNet]:
 
 
 def _settle_channels(words: dict, outputs: int) -> int:
-    """img_channels, with the network's in_channels and out_channels made from it where they are not given; `outputs`:
-    how many output channels the wrapper wants for each of the image's."""
+    """Returns img_channels, and adds the network's in_channels and out_channels to words. outputs: number of output
+    channels for each channel of the image."""
     if "img_channels" not in words and "in_channels" not in words:
         raise ValueError(f"{WHOSE} lacks img_channels")
     img_channels = words.pop("img_channels", words.get("in_channels"))

@@ -1,6 +1,6 @@
 """Layers of EDM's networks (Karras et al. 2022, arXiv 2206.00364), under the official parameter names.
 
-Weights start at PyTorch's defaults: these networks are loaded, not trained, and nothing should start at zero.
+Weights are initialised with PyTorch's defaults: these networks are loaded, not trained.
 """
 
 import math
@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embedding import exact, sinusoid
+from .blocks import exact, sinusoid
 
 
 def group_norm(channels: int, eps: float) -> nn.GroupNorm:
-    """At least 4 channels to a group, at most 32 groups."""
+    """At most 32 groups, with at least 4 channels each."""
     return nn.GroupNorm(min(32, channels // 4), channels, eps)
 
 
 def outer_filter(taps: list[float]) -> Tensor:
-    """Taps of a separable filter -> (1 1 k k), of sum 1."""
+    """Taps of a separable filter -> the filter (1 1 k k), with sum 1."""
     if len(taps) % 2:
         raise ValueError(f"resample_filter has {len(taps)} taps; only an even number doubles a size exactly")
     f = torch.tensor(taps, dtype=torch.float32)
@@ -26,7 +26,7 @@ def outer_filter(taps: list[float]) -> Tensor:
 
 
 class Resample(nn.Module):
-    """Filter every channel and halve or double the size: (B C H W) -> (B C H/2 W/2) or (B C 2H 2W), no parameters."""
+    """Filter every channel, then halve or double the size: (B C H W) -> (B C H/2 W/2) or (B C 2H 2W)."""
 
     def __init__(self, how: str, taps: list[float]):
         super().__init__()
@@ -38,8 +38,8 @@ class Resample(nn.Module):
 
 
 def resampled(x: Tensor, f: Tensor, how: str, pad: int | None = None) -> Tensor:
-    """`how` "down" keeps every second pixel of the filtered image; "up" filters the image with zeros between pixels,
-    times 4 to keep its mean. pad: zeros around the image; by default as many as make the size exact."""
+    """how: "down" keeps every second pixel of the filtered image; "up" filters the image with zeros between its pixels,
+    times 4 to keep its mean. pad: zeros around the image; by default those that make the size exact."""
     C, pad = x.shape[1], (f.shape[-1] - 1) // 2 if pad is None else pad
     f = f.to(x.dtype).expand(C, -1, -1, -1)
     if how == "up":
@@ -48,9 +48,9 @@ def resampled(x: Tensor, f: Tensor, how: str, pad: int | None = None) -> Tensor:
 
 
 class Conv(nn.Conv2d):
-    """A convolution that keeps the size, after a Resample where `how` is "up" or "down".
+    """A convolution that keeps the size, after a Resample if `how` is "up" or "down".
 
-    fused: convolve first, the border of the filter included, then resample without padding; down only.
+    fused: convolve first, including the filter's border, then resample without padding; for "down" only.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, how: str | None = None, taps=(1, 1), fused: bool = False):
@@ -70,8 +70,8 @@ class Conv(nn.Conv2d):
 class Positional(nn.Module):
     """cos and sin of c_noise 10000^(-j / m), j < channels / 2: (B) -> (B channels).
 
-    m = channels / 2, or one less when `endpoint` is to be exactly 1 / 10000. The rates are float32 in any precision:
-    the network was trained with those, and c_noise reaches 999. sin_first: the order of the two halves.
+    m = channels / 2; with `endpoint` one less, for a last rate of exactly 1 / 10000. The rates are float32 in any
+    precision: the network was trained with them, and c_noise reaches 999. sin_first: the order of the two halves.
     """
 
     def __init__(self, channels: int, endpoint: bool, sin_first: bool):
@@ -96,7 +96,7 @@ class Fourier(nn.Module):
         return sinusoid(c_noise, (2 * math.pi * self.freqs).to(c_noise.dtype), self.sin_first)
 
     def _apply(self, fn, recurse=True):
-        """bfloat16 is for weights: a frequency rounded to 3 digits would turn the phase by up to half a radian."""
+        """Keep freqs in float32: rounded to bfloat16's 3 digits, they would change the phase by up to half a radian."""
         kept = self.freqs
         super()._apply(fn, recurse)
         if self.freqs.dtype != exact(self.freqs.dtype):
@@ -105,10 +105,10 @@ class Fourier(nn.Module):
 
 
 class Block(nn.Module):
-    """norm, SiLU, conv (resampling), + embedding, norm, SiLU, conv, + shortcut, then attention; all the networks' work.
+    """norm, SiLU, conv (resampling), + embedding, norm, SiLU, conv, + shortcut, then attention.
 
     heads: attention heads; 0 = no attention. how: "up", "down" or None, done by the first conv and the shortcut.
-    gain: factor of both residual sums, sqrt(1/2) to keep their variance. adaptive: the embedding scales and shifts the
+    gain: factor of both residual sums; sqrt(1/2) keeps their variance. adaptive: the embedding scales and shifts the
     second norm's output instead of being added before it. resample_proj: a resampling shortcut has a 1x1 conv too.
     """
 
@@ -150,6 +150,6 @@ class Block(nn.Module):
         """softmax(q k / sqrt(c)) v over pixels, c channels a head; the channels of qkv are laid out (head, c, 3)."""
         B, C, H, W = x.shape
         qkv = self.qkv(self.norm2(x)).reshape(B, self.heads, C // self.heads, 3, H * W)
-        q, k, v = qkv.permute(3, 0, 1, 4, 2).contiguous()  # each (B heads HW c); fused kernels want them contiguous
-        a = F.scaled_dot_product_attention(q, k, v)  # its softmax is float32 or wider in any precision
+        q, k, v = qkv.permute(3, 0, 1, 4, 2).contiguous()  # each (B heads HW c); fused kernels need them contiguous
+        a = F.scaled_dot_product_attention(q, k, v)  # the softmax is float32 or wider in any precision
         return self.proj(a.transpose(2, 3).reshape(B, C, H, W))

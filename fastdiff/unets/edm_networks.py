@@ -3,21 +3,120 @@
 Their constructors take the official arguments. dropout and label_dropout have no effect: nothing is trained here.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import exact, integers
 from .edm_blocks import Block, Conv, Fourier, Positional, Resample, group_norm
-from .edm_levels import EDMUNet
-from .embedding import exact
+
+
+class EDMUNet(nn.Module):
+    """Encoder, bottleneck and decoder of both networks, under the official names (enc, dec).
+
+    A level is num_blocks + 1 rungs. Its first rung makes a skip with the level's conv or downsampling block, and takes
+    that skip in the level's last decoder block. The upsampling block and, in a `skip` decoder, the image so far belong
+    to this rung too. What an encoder adds from its auxiliary branch is part of the first skip.
+    """
+
+    def _build(self, size, c_in, stem, widths, num_blocks, attention, everywhere, block):
+        """stem: width of the first conv. attention: image sizes with attention. everywhere: attention in all decoder
+        blocks of such a level, not only in its last. block(c_in, c_out, attention=..., how=...) makes a Block."""
+        if size % 2 ** (len(widths) - 1):
+            raise ValueError(f"img_resolution {size} cannot be halved {len(widths) - 1} times")
+        self.sizes = [size >> level for level in range(len(widths))]
+        self.per_level = num_blocks + 1
+        self.rungs = len(widths) * self.per_level
+        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
+
+        c, skips = stem, [stem]
+        self.enc[self._key(0, "conv")] = Conv(c_in, stem, 3)
+        for level, width in enumerate(widths):
+            if level:
+                self.enc[self._key(level, "down")] = block(c, c, how="down")
+                self._add_encoder_aux(level, c)
+                skips.append(c)
+            for j in range(num_blocks):
+                self.enc[self._key(level, f"block{j}")] = block(c, width, attention=self.sizes[level] in attention)
+                c = width
+                skips.append(c)
+
+        for level, width in reversed(list(enumerate(widths))):
+            if level == len(widths) - 1:
+                self.dec[self._key(level, "in0")] = block(c, c, attention=True)
+                self.dec[self._key(level, "in1")] = block(c, c)
+            else:
+                self.dec[self._key(level, "up")] = block(c, c, how="up")
+            for j in range(self.per_level):
+                attends = self.sizes[level] in attention and (everywhere or j == num_blocks)
+                self.dec[self._key(level, f"block{j}")] = block(c + skips.pop(), width, attention=attends)
+                c = width
+            self._add_decoder_aux(level, c)
+
+    def _key(self, level: int, name: str) -> str:
+        return f"{self.sizes[level]}x{self.sizes[level]}_{name}"
+
+    def _add_encoder_aux(self, level: int, c: int):
+        pass
+
+    def _add_decoder_aux(self, level: int, c: int):
+        pass
+
+    def _labels(self, cond: Tensor | None, weight: Tensor, batch: int) -> Tensor:
+        """cond (B) labels, int64 or floats of whole numbers, (B label_dim) one-hot rows, or None -> one-hot rows.
+
+        None and the label `label_dim` mean "no label": a row of zeros. A single row, also of shape (label_dim), is used
+        for the whole batch. The caller checks that labels are in range."""
+        label_dim = weight.shape[1]
+        if cond is None:
+            return weight.new_zeros(1, label_dim)
+        shape = tuple(cond.shape)
+        if cond.is_floating_point() and shape == (label_dim,) != (batch,):
+            cond = cond[None]
+        elif cond.ndim == 1:
+            cond = integers(cond)[:, None] == torch.arange(label_dim, device=cond.device)
+        if cond.ndim != 2 or cond.shape[1] != label_dim or 1 != len(cond) != batch != 1:
+            raise ValueError(
+                f"cond is {shape}, not (B) integer labels or (B, {label_dim}) one-hot rows of {batch} images"
+            )
+        return cond.to(weight.dtype)
+
+    def _augmented(self, augment_labels: Tensor) -> Tensor:
+        """(B augment_dim) -> a term of the noise level's embedding."""
+        if self.map_augment is None:
+            raise ValueError("this edm network has augment_dim 0 and takes no augment_labels")
+        return self.map_augment(augment_labels.to(self.map_augment.weight.dtype))
+
+    def down(self, i: int, h: Tensor, emb: Tensor) -> tuple[Tensor, Tensor]:
+        level, j = divmod(i, self.per_level)
+        layer = self.enc[self._key(level, f"block{j - 1}" if j else "down" if level else "conv")]
+        h = layer(h, emb) if i else layer(h)
+        return h, h
+
+    def mid(self, h: Tensor, emb: Tensor) -> Tensor:
+        for name in ("in0", "in1"):
+            h = self.dec[self._key(-1, name)](h, emb)
+        return h
+
+    def _merge(self, i: int, h: Tensor, skip: Tensor, emb: Tensor) -> Tensor:
+        level, j = divmod(i, self.per_level)
+        return self.dec[self._key(level, f"block{self.per_level - 1 - j}")](torch.cat([h, skip], 1), emb)
+
+    def _rise(self, i: int, h: Tensor, emb: Tensor) -> Tensor:
+        level, j = divmod(i, self.per_level)
+        return self.dec[self._key(level - 1, "up")](h, emb) if level and j == 0 else h
+
+    def up(self, i: int, h: Tensor, skip: Tensor, emb: Tensor) -> Tensor:
+        return self._rise(i, self._merge(i, h, skip, emb), emb)
 
 
 class SongUNet(EDMUNet):
     """DDPM++ (all defaults) and NCSN++ (fourier, residual encoder, filter 1 3 3 1, channel_mult_noise 2): the networks
     of Song et al. 2021 (arXiv 2011.13456), under EDM's constructor arguments.
 
-    The `skip` and `residual` encoders carry (x, aux) downwards, where aux is the image, smaller at every level, or the
-    sum of what all levels made so far. The `skip` decoder carries (x, aux) upwards, where aux is the output so far, and
-    None until the first level is done. Every other state is a plain tensor.
+    The state of the `skip` and `residual` encoders is (x, aux). aux is the image, smaller at every level, or the sum of
+    the outputs of all levels so far. The state of the `skip` decoder is (x, aux), where aux is the image so far and
+    None before the first level is done. Every other state is a plain tensor.
     """
 
     def __init__(
@@ -27,9 +126,9 @@ class SongUNet(EDMUNet):
         decoder_type="standard", resample_filter=(1, 1),
     ):  # fmt: skip
         super().__init__()
-        one_of("embedding_type", embedding_type, ("fourier", "positional"))
-        one_of("encoder_type", encoder_type, ("residual", "skip", "standard"))
-        one_of("decoder_type", decoder_type, ("skip", "standard"))
+        _one_of("embedding_type", embedding_type, ("fourier", "positional"))
+        _one_of("encoder_type", encoder_type, ("residual", "skip", "standard"))
+        _one_of("decoder_type", decoder_type, ("skip", "standard"))
         self.encoder_type, self.decoder_type = encoder_type, decoder_type
         self.taps, self.c_aux, self.c_out = list(resample_filter), in_channels, out_channels
         c_emb, c_noise = model_channels * channel_mult_emb, model_channels * channel_mult_noise
@@ -111,9 +210,9 @@ class SongUNet(EDMUNet):
 
 
 class DhariwalUNet(EDMUNet):
-    """ADM (Dhariwal & Nichol 2021, arXiv 2105.05233) under EDM's constructor arguments; every state a plain tensor.
+    """ADM (Dhariwal & Nichol 2021, arXiv 2105.05233) under EDM's constructor arguments. Every state is a plain tensor.
 
-    An attention block has c_out // channels_per_head heads: with fewer channels than that none, and no attention.
+    An attention block has c_out // channels_per_head heads. With none, for too few channels, it has no attention.
     """
 
     def __init__(
@@ -153,6 +252,6 @@ class DhariwalUNet(EDMUNet):
         return self.out_conv(F.silu(self.out_norm(h)))
 
 
-def one_of(word: str, value, menu: tuple):
+def _one_of(word: str, value, menu: tuple):
     if value not in menu:
         raise ValueError(f"{word} '{value}' is not one of: {', '.join(menu)}")

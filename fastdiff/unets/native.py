@@ -1,7 +1,8 @@
 """The embedded network: a small DDPM-style U-Net (Ho et al. 2020), written as rungs.
 
-GroupNorm uses channels // 8 groups, so that with channels a multiple of 8 no group straddles a concat: the scale of a
-skip then acts through the block's 1x1 shortcut alone (up to the norm's eps), which makes Skip-Tuning easy to check.
+GroupNorm has channels // 8 groups. As channels is a multiple of 8, no group contains channels from both sides of a
+concat. The factor of a skip then acts through the block's 1x1 shortcut alone (up to the norm's eps), which makes
+Skip-Tuning easy to check.
 """
 
 import math
@@ -10,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .embedding import sinusoid
+from .arch import normalised
+from .blocks import sinusoid
 from .protocol import walk
-from .words import normal
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -20,7 +21,7 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 def zero(layer: nn.Conv2d) -> nn.Conv2d:
-    """Start a residual branch at zero, so that a fresh block is the identity."""
+    """Initialise a residual branch with zeros: a new block is the identity."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
@@ -43,7 +44,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """norm, SiLU, conv, + embedding, norm, SiLU, conv, + shortcut, then attention where asked."""
+    """norm, SiLU, conv, + embedding, norm, SiLU, conv, + shortcut, then attention if asked."""
 
     def __init__(self, c_in: int, c_out: int, c_emb: int, attention: bool, shortcut: bool):
         super().__init__()
@@ -64,8 +65,8 @@ class Block(nn.Module):
 class NativeUNet(nn.Module):
     """eps(x, n) for images (B in_channels size size); K = len(multipliers) * (blocks + 1) rungs.
 
-    `attention` lists the resolutions with self-attention. `classes` = 0 makes an unconditional network; otherwise
-    cond (B) holds labels 0 .. classes - 1, and the label `classes` (or cond None) stands for "no label".
+    attention: the resolutions with self-attention. classes: 0 makes an unconditional network; otherwise cond (B) has
+    labels 0 .. classes - 1, and the label `classes` (or cond None) means "no label".
     """
 
     def __init__(
@@ -73,9 +74,7 @@ class NativeUNet(nn.Module):
     ):
         super().__init__()
         if channels % 8:
-            raise ValueError(
-                f"channels is {channels}; it must be a multiple of 8, or a norm's group straddles a concat"
-            )
+            raise ValueError(f"channels is {channels}; it must be a multiple of 8, or a norm's group spans a concat")
         if size % 2 ** (len(multipliers) - 1):
             raise ValueError(f"size {size} cannot be halved {len(multipliers) - 1} times")
         self.channels, self.classes = channels, classes
@@ -138,11 +137,11 @@ class NativeUNet(nn.Module):
         return self.out(h)
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The whole network with every skip as it was trained, for training."""
+        """The whole network with unchanged skips, for training."""
         return walk(self, x, c_noise, cond)[0]
 
 
 def make(arch: dict) -> NativeUNet:
-    """arch: the arguments of NativeUNet; classes None is unconditional, as 0 is."""
+    """arch: the arguments of NativeUNet. classes None means 0."""
     unconditional = {"classes": 0} if "classes" in arch and arch["classes"] is None else {}
-    return NativeUNet(**normal(arch, "arch of the native family") | unconditional)
+    return NativeUNet(**normalised(arch, "arch of the native family") | unconditional)

@@ -1,4 +1,4 @@
-"""Where a network's functions are made: eager, or as static graphs."""
+"""How a network is run: its two functions, whole and shallow, eager or compiled; and the layout of its memory."""
 
 import time
 import types
@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..bench.cell import COMPILE
+from ..device import COMPILE
 from .protocol import Join, JoinAt, State, UNet, walk
 
 Factors = Sequence[Tensor | None]  # per join (K, knobs), or None: that join has no effect on the call
+
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+SMALL = 1024  # pixels; for smaller channels-last maps PyTorch 2.14 computes norms group by group, with strides
 
 
 class Runner:
@@ -19,11 +22,11 @@ class Runner:
 
     joins: what accelerators do where the decoder joins (`fastdiff.accelerators.joins_of`). branch: where the kept
     tensor sits; None: nothing is kept; 0: the output is kept, and there is no shallow function. compile: `none` runs
-    eagerly; `default` makes one static graph of each function with torch.compile (no shape but the first is served,
-    nothing falls back to eager); `reduce-overhead` replays them as CUDA graphs. Calls with guidance have twice the
-    batch and graphs of their own. Factors, noise levels, labels and trunk are tensor arguments, so no value of a knob,
-    a step count or a seed compiles anything anew. tf32: whether a GPU may round the factors of float32 products; None:
-    as torch is set. Raises ValueError for another compile mode.
+    eagerly. `default` makes one graph of each function with torch.compile; it accepts no other shapes than the first,
+    and never falls back to eager. `reduce-overhead` replays the graphs as CUDA graphs. Calls with guidance have twice
+    the batch, and graphs of their own. Factors, noise levels, labels and trunk are tensor arguments: other values of a
+    knob, other steps or seeds compile nothing again. tf32: whether a GPU may round the operands of float32 products;
+    None: torch's own setting. Raises ValueError for another compile mode.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class Runner:
 
     @property
     def static(self) -> bool:
-        """Whether every call has to have the shapes of the first."""
+        """Whether all calls must have the same shapes."""
         return self.compile != "none"
 
     @property
@@ -110,7 +113,7 @@ class _Graph:
     """A compiled function and the seconds of its first call."""
 
     def __init__(self, function: Callable, mode: str):
-        # Torch counts recompilations by code object, and those of `walk` for many branches would be one.
+        # torch counts recompilations per code object, and all branches share the code of `walk`.
         copy = types.FunctionType(
             function.__code__.replace(), function.__globals__, function.__name__, None, function.__closure__
         )
@@ -128,7 +131,7 @@ class _Graph:
 
 @contextmanager
 def products(precision: str):
-    """float32 products of a GPU's matrices and convolutions, `ieee` or `tf32`, while this lasts."""
+    """Precision of float32 matrix products and convolutions on a GPU inside this block: `ieee` or `tf32`."""
     backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
     before = [backend.fp32_precision for backend in backends]
     try:
@@ -141,6 +144,38 @@ def products(precision: str):
 
 
 def _copied(trunk: State) -> State:
-    if isinstance(trunk, tuple):  # NCSN++ carries two tensors, one of which may be none
+    if isinstance(trunk, tuple):  # NCSN++ carries two tensors; one may be None
         return tuple(_copied(each) for each in trunk)
     return None if trunk is None else trunk.clone()
+
+
+class SmallMapNorm(nn.GroupNorm):
+    """GroupNorm that copies small channels-last maps to contiguous ones, and its result back to channels-last.
+
+    On a CPU the two copies cost far less than the strides. In a graph the norm is fused.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling() or x.ndim != 4 or x.shape[2] * x.shape[3] >= SMALL:
+            return super().forward(x)
+        return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+
+
+def laid_out(unet: nn.Module, memory_format: str) -> nn.Module:
+    """Change a network's weights, and so its states, to `memory_format`, a key of FORMATS. In place; returns it."""
+    unet = unet.to(memory_format=FORMATS[memory_format])
+    if memory_format == "channels_last" and next(unet.parameters()).device.type == "cpu":
+        for module in list(unet.modules()):
+            for name, norm in module.named_children():
+                if type(norm) is nn.GroupNorm:
+                    setattr(module, name, _small_map_norm(norm))
+        if hasattr(unet, "channels_last"):
+            unet.channels_last()
+    return unet
+
+
+def _small_map_norm(norm: nn.GroupNorm) -> SmallMapNorm:
+    """The same norm with the same weights."""
+    made = SmallMapNorm(norm.num_groups, norm.num_channels, norm.eps, affine=False)
+    made.affine, made.weight, made.bias = norm.affine, norm.weight, norm.bias
+    return made.train(norm.training)

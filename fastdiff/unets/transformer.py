@@ -1,4 +1,4 @@
-"""Latent diffusion's transformer over pixels (Rombach et al. 2022, sec. 3.3): how a context enters a U-Net.
+"""Latent diffusion's transformer over pixels (Rombach et al. 2022, sec. 3.3), through which a context enters a U-Net.
 
 Names of weights as in CompVis/latent-diffusion. B images, C channels, N pixels, L context vectors of width D.
 """
@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ddpm_blocks import norm
-from .embedding import integers
+from .blocks import integers, norm
 from .protocol import walk
 
 
 class CrossAttention(nn.Module):
-    """softmax(q k' / sqrt(head width)) v: x (B N C) looks at context (B L D) -> (B N C)."""
+    """softmax(q k' / sqrt(head width)) v: x (B N C) attends to context (B L D) -> (B N C)."""
 
     def __init__(self, channels: int, context_dim: int, heads: int, width: int):
         super().__init__()
@@ -51,7 +50,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        # the middle is dropout's place in the official numbering
+        # the middle layer is dropout officially
         self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ class SpatialTransformer(nn.Module):
 
     def __init__(self, channels: int, context_dim: int, heads: int, width: int, depth: int):
         super().__init__()
-        inner = heads * width  # less than `channels` when heads do not divide them
+        inner = heads * width  # less than `channels` if heads do not divide them
         self.norm = norm(channels)
         self.proj_in = nn.Conv2d(channels, inner, 1)
         self.transformer_blocks = nn.ModuleList(
@@ -97,7 +96,7 @@ class SpatialTransformer(nn.Module):
 
 
 class LabelledContext(nn.Module):
-    """A network with cross-attention behind latent-diffusion's ClassEmbedder: cond is a label, its row the context.
+    """A network with cross-attention and latent-diffusion's ClassEmbedder: cond is a label, its context a row.
 
     Names of weights as in an official LatentDiffusion checkpoint: model.diffusion_model.* and
     cond_stage_model.embedding.weight (n_classes, context_dim).
@@ -130,5 +129,5 @@ class LabelledContext(nn.Module):
         return self.model.diffusion_model.head(h, emb)
 
     def forward(self, x: Tensor, timesteps: Tensor, y: Tensor | None = None) -> Tensor:
-        """x (B C H W), timesteps (B), labels y (B) or None -> (B C_out H W), every skip as it was trained."""
+        """x (B C H W), timesteps (B), labels y (B) or None -> (B C_out H W), with unchanged skips."""
         return walk(self, x, timesteps, y)[0]

@@ -1,4 +1,4 @@
-"""What a checkpoint is: the words of conf/model/*.yaml."""
+"""Model cards: the settings of conf/model/*.yaml."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,10 +13,10 @@ from .download import fetch
 
 @dataclass(frozen=True)
 class Decoder:
-    """What turns latents into images: an autoencoder of diffusers (`fastdiff.sampling.latents`).
+    """The autoencoder that turns latents into images, a model of diffusers (`fastdiff.sampling.latents`).
 
     arch: its config.json, with _class_name AutoencoderKL or VQModel. weights: path or URL of its state dict, under
-    diffusers' names or, as first_stage_model.*, under CompVis/latent-diffusion's; sha256: of that file, checked.
+    diffusers' names or under those of CompVis/latent-diffusion (first_stage_model.*). sha256: of that file, checked.
     """
 
     arch: dict
@@ -25,7 +25,7 @@ class Decoder:
 
     @property
     def factor(self) -> int:
-        """How many times wider than a latent an image is."""
+        """Width of an image / width of its latent."""
         return 2 ** (len(self.arch.get("block_out_channels", (64,))) - 1)
 
     @property
@@ -41,10 +41,10 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Text:
-    """What turns prompts into contexts: a CLIP text encoder of transformers and its tokenizer (`fastdiff.sampling.latents`).
+    """The text encoder and tokenizer that turn prompts into contexts, CLIP of transformers (`sampling.latents`).
 
-    arch: the words of CLIPTextConfig. weights, and vocab and merges of the tokenizer: paths or URLs. prompts: a text
-    file, one prompt a line; image i has prompt i, beginning again where they end. sha256, ...: of those files, checked.
+    arch: the arguments of CLIPTextConfig. weights, vocab, merges: paths or URLs. prompts: a text file with one prompt a
+    line; image i has prompt i, modulo their number. sha256, ...: of those files, checked.
     """
 
     arch: dict
@@ -69,13 +69,13 @@ class Text:
 class ModelCard:
     """A trained network: how to build it, what it predicts, at which noise levels, and where its weights are.
 
-    family, arch: `fastdiff.unets.build` (official constructor arguments). shape: (C, H, W) of what it denoises: images,
-    or the latents of a `decoder`. text: what makes contexts of prompts, for a network that is told of them.
-    parameterisation: eps, x0 or v of the VP form, whose network is fed c_noise = time_scale * (n + time_shift) at level
-    n = 1 .. N of the schedule; or edm, where arch names the preconditioning and schedule and times do not count.
-    classes: number of labels, 0 = unconditional. weights: path, or URL (`fastdiff.weights.download`); sha256: of that file,
-    checked. state_keys: prefixes of the names of its tensors that are the network's; () = all. expected: what others
-    measured, for people: {"fid[50k, 100 DDIM steps]": "4.16 (where it is written)"}.
+    family, arch: arguments of `fastdiff.unets.build`; arch: the official constructor's. shape: (C, H, W) of the
+    network's input, an image or a latent of `decoder`. text: the encoder of a text-conditional network.
+    parameterisation: eps, x0 or v for the VP form, with c_noise = time_scale * (n + time_shift) as the network's input
+    at level n = 1 .. N of `schedule`; or edm, with the preconditioning named in arch and without schedule and times.
+    classes: number of labels, 0 = unconditional. weights: path or URL (`fastdiff.weights.download`). sha256: of that
+    file, checked. state_keys: prefixes of the names of the network's tensors in the file; () = all. expected: published
+    results, for readers: {"fid[50k, 100 DDIM steps]": "4.16 (source)"}.
     """
 
     name: str
@@ -102,7 +102,7 @@ class ModelCard:
 
     @cached_property
     def preconditioning(self):
-        """How the network becomes a denoiser (`fastdiff.diffusion.preconditioning`)."""
+        """The coefficients that make the network a denoiser (`fastdiff.diffusion.preconditioning`)."""
         if self.parameterisation == "edm":
             return of_arch(self.arch)
         return Discrete(self.parameterisation, self.schedule.levels(), self.time_shift, self.time_scale)
@@ -120,23 +120,21 @@ class ModelCard:
         return self.decoder.channels, *(side * self.decoder.factor for side in self.shape[1:])
 
     def files(self) -> dict[str, tuple[str | None, str | None]]:
-        """Every file that the card names: dotted knob -> path or URL (None: not given yet), sha256 (None: any)."""
+        """Every file of the card: dotted knob -> path or URL (None: not given yet), sha256 (None: any)."""
         parts = {name: part for name in ("decoder", "text") if (part := getattr(self, name))}
         inner = {f"{name}.{word}": file for name, part in parts.items() for word, file in part.files().items()}
         return {"weights": (self.weights, self.sha256)} | inner
 
     def fetched(self, knob: str) -> tuple[Path, str]:
-        """A file of `files()` and its sha256. Raises as `fetch`, and ValueError when it is not given."""
+        """A file of `files()` and its sha256. Raises as `fetch`, and ValueError if the card does not give it."""
         where, sha256 = self.files()[knob]
         if where is None:
-            raise ValueError(
-                f"model '{self.name}' draws what prompts say: give model.{knob}=<a text file, one prompt a line>"
-            )
+            raise ValueError(f"model '{self.name}' needs prompts: give model.{knob}=<a text file, one prompt a line>")
         return fetch(where, sha256, self.name)
 
     def resolved(self) -> "ModelCard":
-        """The card with the digests of its files filled in, and what its weights tell of arch (EDM's pickles): what
-        keys may be made of, and one arch for network, preconditioning and cost."""
+        """The card with the sha256 of its files and, for EDM's pickles, the file's arch filled in. Only such a card may
+        go into a key."""
         card = self
         for knob in self.files():
             owner, _, name = knob.rpartition(".")
@@ -147,7 +145,7 @@ class ModelCard:
         return card
 
     def identity(self) -> dict:
-        """What images depend on; never name or path."""
+        """Everything that images depend on; never name or path."""
         network = {"family": self.family, "arch": self.arch, "shape": list(self.shape), "sha256": self.sha256}
         network |= {"parameterisation": self.parameterisation, "classes": self.classes}
         network |= {"state_keys": list(self.state_keys)} if self.state_keys else {}

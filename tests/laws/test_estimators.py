@@ -14,7 +14,7 @@ import torch
 
 from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.analytic import Joint, Norm, ScoreNorms, covariances, estimate, estimate_joint, grid, interpolated, joints
-from fastdiff.bench.cell import Budget, Cell, Device, key
+from fastdiff.bench.cell import Budget, Cell, key
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.score_norms import (
     joint_identity,
@@ -25,6 +25,7 @@ from fastdiff.bench.score_norms import (
     score_norms,
 )
 from fastdiff.data import DataCard, Images
+from fastdiff.device import Device
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.files import read_json, write_json
 from fastdiff.metrics import ImageMetrics

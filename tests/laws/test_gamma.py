@@ -22,9 +22,10 @@ from fastdiff.analytic import (
     read_store,
     write_store,
 )
-from fastdiff.bench.cell import Budget, Cell, Device, key
+from fastdiff.bench.cell import Budget, Cell, key
 from fastdiff.bench.score_norms import norms_identity
 from fastdiff.data import DataCard, Images
+from fastdiff.device import Device
 from fastdiff.metrics import ImageMetrics
 from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser

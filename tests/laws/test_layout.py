@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fastdiff.unets import laid_out, walk
-from fastdiff.unets.layout import SmallMapNorm
+from fastdiff.unets.runner import SmallMapNorm
 
 
 @pytest.mark.parametrize("side", [8, 32])

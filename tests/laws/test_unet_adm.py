@@ -395,7 +395,7 @@ def test_one_word_has_many_spellings(networks, inputs):
     with torch.device("meta"):
         assert build("adm", SMALL | dict(num_classes=None)).label_emb.num_embeddings == 1000
         assert build("adm", SMALL | dict(image_size=32, channel_mult="")).rungs == 8
-        assert build("adm", LDM | dict(context_dim=[24], num_classes=None)).words.context_dim == 24
+        assert build("adm", LDM | dict(context_dim=[24], num_classes=None)).arch.context_dim == 24
 
 
 def test_labels_may_be_floats_of_whole_numbers(networks, inputs):
@@ -416,7 +416,7 @@ PLAIN = dict(in_channels=3, model_channels=32, out_channels=3, num_res_blocks=1,
         (PLAIN | dict(num_head_chanels=1), "'num_head_chanels' is not one of: attention_resolutions, channel_mult"),
         (SMALL | dict(model_channels=32), "either num_channels .* or model_channels"),
         (dict(image_size=32), "either num_channels .* or model_channels"),
-        (dict(num_channels=32), "missing image_size, num_res_blocks; the words are"),
+        (dict(num_channels=32), "missing image_size, num_res_blocks; the arguments are"),
         (
             dict(image_size=100, num_channels=32, num_res_blocks=1),
             "image_size 100 is not one of: 32, 64, 128, 256, 512",
@@ -431,7 +431,7 @@ PLAIN = dict(in_channels=3, model_channels=32, out_channels=3, num_res_blocks=1,
         (PLAIN | dict(context_dim=8), "need each other"),
         (PLAIN | dict(use_spatial_transformer=True), "need each other"),
         (PLAIN | dict(n_classes=8), "needs use_spatial_transformer"),
-        (LDM | dict(num_classes=8), "two conditions"),
+        (LDM | dict(num_classes=8), "two different conditions"),
         (SMALL | dict(num_classes=0), "class_cond is on, but num_classes is 0"),
         (SMALL | dict(channel_mult="1;2"), "channel_mult is '1;2'; it must be numbers"),
         (PLAIN | dict(channel_mult=[]), "channel_mult is empty"),

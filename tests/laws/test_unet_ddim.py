@@ -246,7 +246,7 @@ def test_the_cifar_network_costs_6_05_g_of_convolutions_and_a_deeper_branch_cost
     "arch, sentence",
     [
         (SMALL | {"chmult": [1]}, "'chmult' is not one of: attn_resolutions, ch, ch_mult, dropout, in_channels"),
-        ({k: v for k, v in SMALL.items() if k != "out_ch"}, "missing out_ch; the words are"),
+        ({k: v for k, v in SMALL.items() if k != "out_ch"}, "missing out_ch; the arguments are"),
         (SMALL | {"ch_mult": [1] * 6}, "resolution 16 cannot be halved 5 times"),
         (CIFAR | {"dta": {}}, "section 'dta' is not one of: data, diffusion, model"),
         (CIFAR | {"data": {}}, "missing resolution"),
@@ -260,7 +260,7 @@ def test_the_cifar_network_costs_6_05_g_of_convolutions_and_a_deeper_branch_cost
         (SMALL | {"type": "complex"}, "type 'complex' is not one of: bayesian, simple"),
         (SMALL | {"ch_mult": "1,x"}, r"ch_mult is '1,x'; it must be numbers, as in \[1, 2\] or '1,2'"),
         (SMALL | {"ch_mult": []}, "ch_mult is empty"),
-        (None, "is a NoneType; it must be a mapping of words"),
+        (None, "is a NoneType; it must be a mapping of arguments"),
     ],
 )
 def test_wrong_words_are_refused_with_a_sentence(arch, sentence):

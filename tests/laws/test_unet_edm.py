@@ -304,7 +304,7 @@ def test_augmentation_labels_enter_the_embedding_as_officially(inputs):
         augmented = net(x, sigma, labels, force_fp32=True, augment_labels=given)
         assert relative(augmented, net(x, sigma, labels)) > 1e-4
         assert torch.equal(net(x, sigma, labels, augment_labels=torch.zeros(2, 9)), net(x, sigma, labels))
-    with pytest.raises(ValueError, match="augment_dim 0; it takes no augment_labels"):
+    with pytest.raises(ValueError, match="augment_dim 0 and takes no augment_labels"):
         random_net(**VARIANTS["dhariwal"])(x, sigma, labels, augment_labels=given)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fastdiff.profiling import call_cost
-from fastdiff.unets import build, hf_cpu, laid_out, walk
+from fastdiff.unets import build, hf, laid_out, walk
 from fastdiff.unets.hf import from_model, make
 
 diffusers = pytest.importorskip("diffusers")
@@ -211,7 +211,7 @@ def test_so_it_does_in_other_precisions(case, dtype):
 def test_channels_last_on_a_cpu_takes_other_ways_to_the_same_output(units, arch, dtype, monkeypatch):
     """64 images, for which diffusers' upsamplers copy; attention by plain products in bfloat16 where heads are wide and
     the CPU has no matrix units."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {hf_cpu.FLASH_UNITS: units}, raising=False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {hf.FLASH_UNITS: units}, raising=False)
     net, x = build("hf", arch).to(dtype), torch.randn(64, 3, 32, 32).to(dtype)
     with torch.inference_mode():
         expected = net.official(x, 500).sample

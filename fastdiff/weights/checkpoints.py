@@ -1,76 +1,72 @@
-"""Checkpoint files in and out. No file is ever executed.
+"""Checkpoint files: safetensors, torch.save's files (`torch_files`) and EDM's pickles (`edm_pickles`).
 
-safetensors; what torch.save wrote (`torch_files`) and EDM's pickles (`edm`), both read as data. Every failure is one
-sentence.
+No code in a file is ever executed. Every failure is reported in one sentence.
 """
 
 import mmap
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...files import sha256, write, write_json
-from ..download import fetch
-from . import arrays, torch_files
-from .arch import merged
-from .edm import edm_arch, read_edm
-from .records import Record
+from ..files import sha256, write, write_json
+from . import torch_files
+from .download import fetch
+from .edm_pickles import edm_arch, merged_arch, read_edm
 
 WEB_PAGE = (b"<!doctype html", b"<html")
 
 
 def read_checkpoint(path: str, expected_sha256: str | None = None, keep: tuple[str, ...] = ()) -> tuple[dict, str]:
-    """A file's tensors by name, and its sha256. path: a file, `assets/...` or an http(s) URL (`downloads.fetch`).
+    """The tensors of a file by name, and its sha256. path: a file, `assets/...` or an http(s) URL (`download.fetch`).
 
-    By its suffix a file is .safetensors, .pkl (EDM's) or, any other, torch.save's. What torch.save wrote has to be a
-    state dict; or a dict with "state_dict" (Lightning, latent-diffusion); or ermongroup's list, whose fifth entry, the
-    moving average, is taken where there is one, else the first: [model, optimizer, epoch, step(, ema)]. DataParallel's
-    prefix `module.` is taken off. keep: prefixes of the names that are wanted, which stay as they are; () is all.
+    The suffix tells the kind of file: .safetensors, .pkl (EDM's) or, with any other suffix, torch.save's. A file of
+    torch.save must be a state dict; or a dict with "state_dict" (Lightning, latent-diffusion); or ermongroup's list
+    [model, optimizer, epoch, step] or [model, optimizer, epoch, step, ema], from which ema is taken if it is there,
+    else model. DataParallel's prefix `module.` is removed. keep: prefixes of the names that are wanted; () is all.
 
-    Raises FileNotFoundError or ConnectionError when the file is missing, ValueError when its digest is not the expected
-    one, when it is truncated, corrupted or holds anything but tensors, or when a prefix of keep fits no name.
+    Raises FileNotFoundError or ConnectionError if the file is missing. Raises ValueError if its digest is not the
+    expected one, if it is damaged or holds anything but tensors, or if no name has a prefix in keep.
     """
     found, digest = fetch(path, expected_sha256)
     return _kept(_refusing(found, lambda: _read(found)[1]), keep, found), digest
 
 
 def read_network(card) -> tuple[dict, dict]:
-    """arch, state of a model card: what `unets.build` wants.
+    """arch, state of a model card: the arguments of `unets.build`.
 
-    Of EDM's files arch is what card.arch and the file say together (`arch.merged`), of every other file card.arch.
-    Raises as `read_checkpoint`, and ValueError where the two contradict one another.
+    With EDM's files, arch is card.arch and the file's own (`merged_arch`); with all others it is card.arch. Raises as
+    `read_checkpoint`, and ValueError if card and file contradict each other.
     """
     found, _ = fetch(card.weights, card.sha256, card.name)
     arch, state = _refusing(found, lambda: _read(found))
-    return merged(card.arch, arch, card.name, found), _kept(state, card.state_keys, found)
+    return merged_arch(card.arch, arch, card.name, found), _kept(state, card.state_keys, found)
 
 
 def card_arch(path: str | Path, arch: dict, name: str) -> dict:
-    """As `read_network`, arch alone, without torch. path: a file that is there; name: the card's, for the message."""
+    """The arch of `read_network`, without importing torch. path: an existing file. name: the card's, for errors."""
     path = Path(path)
     if path.suffix != ".pkl":
         return arch
-    return merged(arch, _refusing(path, lambda: _read(path, edm_arch)), name, path)
+    return merged_arch(arch, _refusing(path, lambda: _read(path, edm_arch)), name, path)
 
 
 def read_array(path: Path, what: str = "checkpoint") -> np.ndarray:
-    """The one tensor or numpy array in what torch.save wrote, as float64. what: for the message.
+    """The one tensor or numpy array in a file of torch.save, as float64. what: the kind of file, for the message.
 
-    Raises ValueError for every other file.
+    Raises ValueError for any other file.
     """
 
     def values():
         import torch
 
-        with _opened(path) as file:
-            found = torch_files.load(file)
-        if type(found) is Record and found.name in arrays.ARRAYS:
-            found = arrays.array(found)
-        elif isinstance(found, torch.Tensor) and found.numel() <= path.stat().st_size:  # not one number, repeated
+        with _opened(path):
+            found = torch_files.load(path)
+        if isinstance(found, torch.Tensor) and found.numel() <= path.stat().st_size:  # not one number, repeated
             found = found.double().numpy()
-        else:
+        if not isinstance(found, np.ndarray):
             raise ValueError("it holds no tensor and no array")
         return found.astype(np.float64)
 
@@ -78,7 +74,7 @@ def read_array(path: Path, what: str = "checkpoint") -> np.ndarray:
 
 
 def write_checkpoint(path: Path, network, facts: dict) -> str:
-    """Weights as safetensors, a model card of `facts` beside them (same name, .json). Returns the weights' sha256."""
+    """Write weights as safetensors and, beside them, a model card of `facts` (.json). Returns the weights' sha256."""
     from safetensors.torch import save
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
@@ -89,18 +85,18 @@ def write_checkpoint(path: Path, network, facts: dict) -> str:
     return digest
 
 
-def _refusing(path: Path, attempt, what: str = "checkpoint") -> Any:
-    """attempt(), any failure of which becomes one sentence about the file."""
+def _refusing(path: Path, attempt: Callable[[], Any], what: str = "checkpoint") -> Any:
+    """attempt(), with every failure turned into one sentence about the file."""
     try:
         return attempt()
-    except Exception as error:  # each library has error types of its own; what is wrong is the file
+    except Exception as error:  # each library has its own errors; the cause is always the file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
         raise ValueError(f"{path} is not a readable {what}: {reason}; it was not loaded") from error
 
 
 @contextmanager
 def _opened(path: Path):
-    """The open file, if it is one that is worth reading."""
+    """The open file. Raises ValueError for a folder, an empty file and a web page."""
     if path.is_dir():
         raise ValueError("it is a folder")
     with open(path, "rb") as file:
@@ -112,8 +108,8 @@ def _opened(path: Path):
         yield file
 
 
-def _read(path: Path, of_pickle=read_edm) -> Any:
-    """arch ({} where the file tells none) and state; of EDM's pickles, of_pickle(their bytes)."""
+def _read(path: Path, of_pickle: Callable = read_edm) -> Any:
+    """arch ({} if the file has none) and state; for EDM's pickles, of_pickle(the open file)."""
     with _opened(path) as file:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -122,11 +118,11 @@ def _read(path: Path, of_pickle=read_edm) -> Any:
         if path.suffix == ".pkl":
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return of_pickle(data)
-        return {}, _state(torch_files.load(file))
+        return {}, _state(torch_files.load(path))
 
 
 def _state(value: Any) -> dict:
-    """The state dict within what torch.save wrote."""
+    """The state dict within the value of a file of torch.save."""
     if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
         value = value["state_dict"]
     elif isinstance(value, (list, tuple)) and len(value) in (4, 5):
@@ -136,9 +132,10 @@ def _state(value: Any) -> dict:
         raise ValueError(
             f"it is no state dict of tensors (it holds: {held}); export one with torch.save(model.state_dict(), ...)"
         )
+    value = {name: tensor.detach() for name, tensor in value.items()}
     if all(name.startswith("module.") for name in value):
         return {name.removeprefix("module."): tensor for name, tensor in value.items()}
-    return dict(value)
+    return value
 
 
 def _tensors(value: Any) -> bool:

@@ -1,7 +1,31 @@
-"""The layers of DDPM's U-Net (Ho et al. 2020), named as ermongroup/ddim and pesser/pytorch_diffusion name them."""
+"""Layers that several families share: DDPM's blocks (Ho et al. 2020) and the embedding of noise levels.
 
+The names of weights are those of ermongroup/ddim and pesser/pytorch_diffusion.
+"""
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+def exact(dtype: torch.dtype) -> torch.dtype:
+    """The type for computing with noise levels: float32, or dtype if that is wider."""
+    return torch.promote_types(torch.float32, dtype)
+
+
+def sinusoid(c_noise: Tensor, rates: Tensor, sin_first: bool) -> Tensor:
+    """[sin(c_noise w), cos(c_noise w)], or the cosines first: c_noise (B), rates w (m) -> (B 2m), in their dtype.
+
+    Each family computes its own rates, with the order of operations of its official code: the last digits matter.
+    """
+    angles = c_noise[:, None] * rates
+    sin, cos = angles.sin(), angles.cos()
+    return torch.cat([sin, cos] if sin_first else [cos, sin], 1)
+
+
+def integers(labels: Tensor) -> Tensor:
+    """Labels of any dtype, also floats with whole values -> int64."""
+    return labels.to(torch.int64)
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -35,7 +59,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        # contiguous, because fused attention wants a pixel's channels side by side
+        # contiguous: fused attention needs a pixel's channels side by side
         q, k, v = (layer(h).flatten(2).transpose(1, 2).contiguous() for layer in (self.q, self.k, self.v))
         a = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(a.transpose(1, 2).reshape(x.shape))

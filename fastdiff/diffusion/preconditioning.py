@@ -1,7 +1,13 @@
-"""The five forms of preconditioning: DDPM-style networks', and the four of Karras et al. 2022, Table 1."""
+"""How a trained network F becomes a denoiser:  x0 = skip(sigma) x + out(sigma) F(x / scale(sigma), noise(sigma)).
+
+Every method takes a float or a tensor of any shape and gives the like (what does not depend on sigma stays a float).
+`span` is the range of sigma that the method's own sampler covers, inside `domain`, all that the network accepts;
+`levels` are the N noise levels of a network that knows only those (ascending float64; None = continuous).
+EDM's four are Table 1 of Karras et al. 2022 (arXiv 2206.00364), with the names of its official code.
+"""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
 
@@ -229,3 +235,38 @@ class IDDPM(Eps):
     def nearest(self, sigma: float) -> float:
         """The level that the network takes sigma for (round_sigma)."""
         return float(self.u[_nearest(self.u, sigma)])
+
+
+# EDM's wrappers by their official names, as an arch spells them.
+WRAPPERS = {"EDMPrecond": EDM, "VPPrecond": VP, "VEPrecond": VE, "iDDPMPrecond": IDDPM}
+NETWORKS = ("SongUNet", "DhariwalUNet")  # what these wrap (`fastdiff.unets.edm`)
+
+
+def official_name(word: str, name: str, menu) -> str:
+    """The one of `menu` that arch word `word` names: prefixes (training.networks.), case and a missing suffix (edm, vp,
+    ve, iddpm) do not count."""
+    bare = str(name).rpartition(".")[2].lower()
+    known = {official.lower(): official for official in menu}
+    if bare not in known and f"{bare}precond" not in known:
+        raise ValueError(f"{word} '{name}' is not one of: {', '.join(menu)}")
+    return known.get(bare) or known[f"{bare}precond"]
+
+
+def wrapper(name: str, arguments: dict):
+    """One of EDM's four by its official class name, with those of `arguments` (official names) that are its own."""
+    chosen = WRAPPERS[official_name("preconditioning", name, WRAPPERS)]
+    own = {f.name for f in fields(chosen)}
+    return chosen(**{word: value for word, value in arguments.items() if word in own and value is not None})
+
+
+def of_arch(arch: dict):
+    """The wrapper that the words of an `edm` arch name: `preconditioning` (or `precond`), or the pickled files'
+    `class_name`; EDMPrecond when none is named. kwargs and init_kwargs are arch's own words, one level deeper. Raises
+    ValueError when they name two, or one that does not exist."""
+    arch = {**(arch.get("kwargs") or {}), **(arch.get("init_kwargs") or {}), **arch}
+    menus = {"preconditioning": WRAPPERS, "precond": WRAPPERS, "class_name": (*NETWORKS, *WRAPPERS)}
+    given = [official_name(word, arch[word], menu) for word, menu in menus.items() if arch.get(word) is not None]
+    named = sorted(set(given) - set(NETWORKS))
+    if len(named) > 1:
+        raise ValueError(f"arch names two preconditionings, {named[0]} and {named[1]}: keep one")
+    return wrapper(named[0] if named else "EDMPrecond", arch)
