@@ -16,8 +16,8 @@ from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import run_cell
 from fastdiff.knobs import build
 from fastdiff.metrics import PromptMetrics, build_extractor
-from fastdiff.metrics.clip_score import clip_score, located
 from fastdiff.metrics.cards import HIGHER, LOWER, sign, words
+from fastdiff.metrics.clip_score import clip_score, located
 from fastdiff.sampling.latents import load_prompts
 from fastdiff.weights.model_card import ModelCard
 from fastdiff_benchmarks.entry import settings_of

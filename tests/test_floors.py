@@ -78,7 +78,8 @@ def test_foreign_libraries_stay_in_their_rooms():
         "omegaconf": set(),
         "diffusers": {"unets/hf.py", "unets/hf_cpu.py", "latents.py"},
         "transformers": {"latents.py", "metrics/clip_score.py"},
-        "plotly": {"diagnostics/interactive.py"},
+        "plotly": {"diagnostics/figure.py", "report/export.py"},
+        "kaleido": {"report/export.py"},
         "cleanfid": {"metrics/clean_fid.py"},
     }
     strays = []

@@ -18,6 +18,7 @@ from ..statistics.influence import Z95
 SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
 FRAME = {"showline": True, "linecolor": INK, "gridcolor": RULE, "zeroline": False, "ticks": "outside"}
+TITLE = {"standoff": 6, "font": {"size": 12}}  # of an axis
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ class Panels:
         places = [[{} if row * self.columns + i < len(titles) else None for i in range(self.columns)]
                   for row in range(rows)]  # fmt: skip
         spacing = {"horizontal_spacing": 0.24 / self.columns, "vertical_spacing": 0.3 / rows}
-        self.plotly = make_subplots(rows, self.columns, specs=places, shared_yaxes=alike, subplot_titles=titles, **spacing)
+        self.plotly = make_subplots(
+            rows, self.columns, specs=places, shared_yaxes=alike, subplot_titles=titles, **spacing
+        )
         self.plotly.update_layout(
             template="none", paper_bgcolor=PAPER, plot_bgcolor=PAPER, font={"size": 12, "color": INK}, legend=LEGEND,
             width=160 + 400 * self.columns, height=150 + 300 * rows, margin={"l": 70, "r": 20, "t": 90, "b": 50},
@@ -54,10 +57,14 @@ class Panels:
 
     def axes(self, i: int, x: str, y: str, log: str = "", ticks: Iterable[float] | None = None) -> None:
         """Label both axes. log: "", "x", "y" or "xy". ticks: where x is marked."""
-        kinds = {axis: {"type": "log", "exponentformat": "power"} if axis in log else {"type": "linear"} for axis in "xy"}
-        marks = {} if ticks is None else {"tickmode": "array", "tickvals": [*ticks], "ticktext": [f"{t:g}" for t in ticks]}
-        self.plotly.update_xaxes(title={"text": x, "standoff": 6}, **FRAME, **kinds["x"], **marks, **self.place(i))
-        self.plotly.update_yaxes(title={"text": y, "standoff": 6}, **FRAME, **kinds["y"], **self.place(i))
+        kinds = {
+            axis: {"type": "log", "exponentformat": "power"} if axis in log else {"type": "linear"} for axis in "xy"
+        }
+        marks = (
+            {} if ticks is None else {"tickmode": "array", "tickvals": [*ticks], "ticktext": [f"{t:g}" for t in ticks]}
+        )
+        self.plotly.update_xaxes(title={"text": x, **TITLE}, **FRAME, **kinds["x"], **marks, **self.place(i))
+        self.plotly.update_yaxes(title={"text": y, **TITLE}, **FRAME, **kinds["y"], **self.place(i))
 
     def line(
         self, i: int, frame: pd.DataFrame, name: str, x: str, y: str, *, colour: str = INK, dash: str | None = "solid",
@@ -69,7 +76,12 @@ class Panels:
         bars, (low, high) = None, (frame.get(f"{y}.{end}") for end in ("low", "high"))
         if low is not None and band:
             red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
-            around = {"x": [*frame[x], *frame[x][::-1]], "y": [*high, *low[::-1]], "line": {"width": 0}, "mode": "lines"}
+            around = {
+                "x": [*frame[x], *frame[x][::-1]],
+                "y": [*high, *low[::-1]],
+                "line": {"width": 0},
+                "mode": "lines",
+            }
             around |= {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.2)", "hoverinfo": "skip"}
             self._scatter(i, name, shown=False, **around)
         elif low is not None:
@@ -83,7 +95,9 @@ class Panels:
     def heat(self, i: int, values: np.ndarray, name: str) -> None:
         """Draw a map (R C) with row 0 at the top. All maps of a figure share one scale of colours."""
         hover = "%{x}, %{y}: %{z:.4f}<extra></extra>"
-        self.plotly.add_trace(go.Heatmap(z=values.tolist(), coloraxis="coloraxis", hovertemplate=hover), **self.place(i))
+        self.plotly.add_trace(
+            go.Heatmap(z=values.tolist(), coloraxis="coloraxis", hovertemplate=hover), **self.place(i)
+        )
         bar = {"title": {"text": name, "side": "right"}, "thickness": 14}
         self.plotly.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": bar})
         self.plotly.update_xaxes(showgrid=False, **self.place(i))
@@ -147,9 +161,10 @@ def page_of(title: str, figures: Mapping[str, Figure | str], files: Sequence[str
 
     figures: name -> the figure, or the sentence that says why there is none. files: suffixes of the files beside it.
     """
-    scripts, sections = [get_plotlyjs()], [
-        ("", "<p>Point at a mark to see its values. Click in a legend to hide a line. Drag to zoom.</p>")
-    ]
+    scripts, sections = (
+        [get_plotlyjs()],
+        [("", "<p>Point at a mark to see its values. Click in a legend to hide a line. Drag to zoom.</p>")],
+    )
     for name, each in figures.items():
         if isinstance(each, str):
             sections.append((name, f"<p>Not drawn: {escape(each)}</p>"))

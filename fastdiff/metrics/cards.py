@@ -216,7 +216,9 @@ def build_extractor(card: MetricsCard, device: str = "cpu", threads: int | None 
 
         return ClipScoreExtractor(card, device)
     if not isinstance(card, ImageMetrics):
-        raise ValueError(f"metrics={card.name} looks at no generated images: choose metrics=mnist_classifier or clean_fid")
+        raise ValueError(
+            f"metrics={card.name} looks at no generated images: choose metrics=mnist_classifier or clean_fid"
+        )
     return card.extractor_class(card, device, threads)
 
 

@@ -15,7 +15,7 @@ from .clip_score import clip_score
 from .fid import Moments, frechet, moments
 from .inception_score import inception_score, shuffled
 from .kid import between, kid_subsets, kid_value, within
-from .prdc import K, Counts, counts
+from .prdc import Counts, K, counts
 
 
 class _Images(Metric):
