@@ -50,6 +50,7 @@ def time_parts(cfg: DictConfig, menu: dict[str, Part]) -> None:
     import torch
 
     from fastdiff.bench.ledger import provenance
+    from fastdiff.device import device_name, resolved_device
     from fastdiff.profiling import cuda_events, watched
 
     parts, out = list(cfg.parts), Path(cfg.out)

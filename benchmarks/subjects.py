@@ -9,7 +9,7 @@ from fastdiff_benchmarks.entry import settings_of
 
 
 class Subject:
-    """The settings of `make diagnose`, ready to compute with. Raises ValueError for settings that do not fit together."""
+    """The settings of `make diagnose`, ready to compute with. Raises ValueError for settings that do not fit."""
 
     def __init__(self, cfg: DictConfig):
         from fastdiff.bench.config import cell_of
@@ -51,7 +51,7 @@ class Subject:
         return [SkipTuning(float(bottom), float(top)) for bottom, top in self.cfg.rho]
 
     def noised(self, cell) -> tuple:
-        """(batches of training images with their noise, noise levels evenly spaced in log sigma, the network) of a cell."""
+        """Batches of training images with their noise, noise levels evenly spaced in log sigma, and the network."""
         from fastdiff.analytic import ScoreNorms, grid
         from fastdiff.analytic.estimate import drawn
         from fastdiff.bench.run_cell import load_denoiser

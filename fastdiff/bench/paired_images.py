@@ -23,9 +23,7 @@ def compare_images(ledger: Ledger, record: dict, plain: dict) -> dict | None:
     generations = [key(of["identity"]["generation"]) for of in (record, plain)]
     pixels = [ledger.samples(generation) for generation in generations]
     extractor = record["identity"]["metrics"].get("extractor")
-    if (
-        any(kept is None for kept in pixels) or extractor is None
-    ):  # a likelihood bound may share a generation key with images
+    if any(kept is None for kept in pixels) or extractor is None:  # a likelihood bound shares its generation key
         return None
     n = min(record["n"], plain["n"], *map(len, pixels))
     found = paired(*(kept[:n] for kept in pixels))

@@ -1,7 +1,7 @@
 """The reference that generated images are scored against: statistics and up to 10,000 features of training images.
 
-The ledger keeps one for each data set, extractor and part, with a card that describes it. It is read only where the card
-matches.
+The ledger keeps one for each data set, extractor and part, with a card that describes it. It is read only where the
+card matches.
 """
 
 import dataclasses
@@ -56,9 +56,7 @@ def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | N
         write_reference(path, moments(found), dataclasses.replace(asked, n=len(found)))
         _keep(beside, found)
     kept = read_npz(beside)
-    known = read_reference(
-        path, dataclasses.replace(asked, code_version=None)
-    )  # statistics of another version are the same
+    known = read_reference(path, dataclasses.replace(asked, code_version=None))  # the same in all versions
     return Reference(known.moments, Sample(kept["features"], float(kept["within"]), kept["radii"]))
 
 

@@ -51,9 +51,7 @@ def score_covariances(
     shallow = joint_norms(cell, ledger, estimator, [call for call in calls if call is not None])
     norms = {**norms, **{(call.t, call.t_full): norm for call, norm in shallow.items()}}
     full_calls = [call is None for call in calls]
-    clip = (
-        cell.sampler.clip if cell.metrics.generates_images else "x0_and_eps"
-    )  # the mean of a bound is of the clipped x0
+    clip = cell.sampler.clip if cell.metrics.generates_images else "x0_and_eps"  # a bound's mean is of clipped x0
     low, high = cell.data.value_range
     cov_max = ((high - low) / 2) ** 2
     return covariances(norms, sigmas, full_calls, cell.score_norms.estimator, cov_max, clip, cell.sampler.eta)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..analytic.likelihood_bound import PARTS, bits
+from ..device import BLOCK
 from ..metrics.clip_score import clip_score
 from ..metrics.inception_score import shuffled
 from ..metrics.prdc import K
@@ -17,7 +18,7 @@ from ..statistics import (
     outside,
     prdc_influence,
 )
-from .cell import BLOCK, Cell
+from .cell import Cell
 from .reference import Reference
 
 SCORED = 3  # raised when metrics or intervals change; records of a lower number are scored again from kept features

@@ -119,7 +119,7 @@ def norms_figure(norms: pd.DataFrame, name: str, said: str) -> Figure:
     panels = Panels(["score norm", "what is left to know"])
     ours, other = ({"colour": COLOURS[sampler], "band": True} for sampler in ("analytic_ddpm", "ddpm"))
     panels.line(0, norms, "eps_ms", "sigma", "eps_ms", **ours)
-    panels.axes(0, "sigma", "eps_ms, mean over images, per pixel", log="x")
+    panels.axes(0, "sigma", "eps_ms<br>mean over images, per pixel", log="x")
     panels.level(0, 1.0)
     seen = norms[norms["left"] > 0]
     panels.line(1, _above(seen, ["left", "mse"]), "1 - eps_ms", "sigma", "left", **ours)

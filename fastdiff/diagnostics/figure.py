@@ -18,6 +18,7 @@ from ..statistics.influence import Z95
 SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
 FRAME = {"showline": True, "linecolor": INK, "gridcolor": RULE, "zeroline": False, "ticks": "outside"}
+TITLE = {"standoff": 6, "font": {"size": 12}}  # of an axis
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Panels:
         marks = (
             {} if ticks is None else {"tickmode": "array", "tickvals": [*ticks], "ticktext": [f"{t:g}" for t in ticks]}
         )
-        self.plotly.update_xaxes(title={"text": x, "standoff": 6}, **FRAME, **kinds["x"], **marks, **self.place(i))
-        self.plotly.update_yaxes(title={"text": y, "standoff": 6}, **FRAME, **kinds["y"], **self.place(i))
+        self.plotly.update_xaxes(title={"text": x, **TITLE}, **FRAME, **kinds["x"], **marks, **self.place(i))
+        self.plotly.update_yaxes(title={"text": y, **TITLE}, **FRAME, **kinds["y"], **self.place(i))
 
     def line(
         self, i: int, frame: pd.DataFrame, name: str, x: str, y: str, *, colour: str = INK, dash: str | None = "solid",

@@ -15,7 +15,7 @@ from ..accelerators import SkipTuning
 from .figure import Figure, Panels, interval, looks
 from .watched import watched
 
-RATIO = "prop_i = ||d_i|| / ||u_i||, mean over images"
+RATIO = "prop_i = ||d_i|| / ||u_i||<br>mean over images"
 
 
 def called(plan: SkipTuning) -> str:
@@ -26,8 +26,9 @@ def called(plan: SkipTuning) -> str:
 def norm_ratios(
     denoiser, batches: list[tuple], sigmas: Iterable[float], plans: Sequence[SkipTuning], progress: Callable = iter
 ) -> pd.DataFrame:
-    """prop_i of every rung, noise level and plan. batches: (x0 (B C H W), noise, labels) from `analytic.estimate.drawn`.
+    """prop_i of every rung, noise level and plan.
 
+    batches: (x0 (B C H W), noise, labels) from `analytic.estimate.drawn`.
     Columns: rho, sigma, rung (0: full resolution), skip_channels, main_channels; ratio: the mean over images of each
     image's ratio, with its 95 % interval; ratio_of_norms: ||d_i|| / ||u_i|| with all images as one vector. Each plan
     needs calls of its own, because u_i of an outer rung depends on the factors further in.

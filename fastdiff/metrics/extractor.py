@@ -57,6 +57,7 @@ class Extractor(ABC):
     @classmethod
     def check(cls, card: "ImageMetrics") -> None:
         """Raise ValueError, with the valid values, for a knob of the card that this extractor does not accept."""
+        return None
 
     @classmethod
     def digest(cls, card: "ImageMetrics") -> str | None:

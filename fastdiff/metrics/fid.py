@@ -1,8 +1,8 @@
 """The Frechet distance between two Gaussians fitted to features (Heusel et al. 2017).
 
 d^2 = |m - m_ref|^2 + tr(S + S_ref - 2 sqrt(S S_ref)). With S_ref = L L', the trace of the root is the sum of the square
-roots of the eigenvalues of L' S L. This matrix is symmetric, so there is no `sqrtm` and no imaginary part. L is computed
-once for each reference.
+roots of the eigenvalues of L' S L. This matrix is symmetric, so there is no `sqrtm` and no imaginary part. L is
+computed once for each reference.
 """
 
 from functools import cached_property

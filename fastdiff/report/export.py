@@ -44,7 +44,8 @@ async def _svgs(figures: list[go.Figure]) -> list[bytes] | str:
     except ChromeNotFoundError:
         return "no SVG is written, because no Chrome or Chromium is found: install one, or set BROWSER_PATH to it"
     except (BrowserDepsError, BrowserFailedError) as error:
-        return f"no SVG is written, because Chrome does not start ({type(error).__name__}): set BROWSER_PATH to one that does"
+        reason = type(error).__name__
+        return f"no SVG is written, because Chrome does not start ({reason}): set BROWSER_PATH to one that does"
 
 
 async def _svg(browser, figure: go.Figure) -> bytes:

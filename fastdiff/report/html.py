@@ -62,7 +62,7 @@ def svg_figure(svg: bytes, name: str, alt: str, caption: str, titles: dict[str, 
         opened = f'<a href="#cell-{key}" tabindex="-1"><title>{escape(title)}</title>'
         mark = rf'<g id="{name}-cell-{key}">.*?</g>\s*</g>'
         text = re.sub(mark, lambda found, opened=opened: f"{opened}{found[0]}</a>", text, count=1, flags=re.DOTALL)
-    points = float(re.search(r' width="([\d.]+)pt"', text)[1])
+    points = float(re.search(r' width="([\d.]+)(?:pt)?"', text)[1])
     size = f"min-width: {points:.0f}px; max-width: {1.5 * points:.0f}px"
     drawn = text.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}" style="{size}"', 1)
     return f"<figure>{scrolling(drawn, alt)}<figcaption>{caption}</figcaption></figure>"

@@ -1,6 +1,6 @@
 """The delete-block jackknife: standard errors from values alone. It checks the influence values independently.
 
-se^2 = (g - 1) / g sum_k (v_k - mean v)^2, with v_k the value without block k of g (Tukey 1958; Kuensch 1989 for blocks).
+se^2 = (g - 1) / g sum_k (v_k - mean v)^2, with v_k the value without block k (Tukey 1958; Kuensch 1989 for blocks).
 Block k holds every g-th image. For two arms that share their noise, v_k is the difference of their values without block
 k. The quadratic part counts twice, as with first-order influence values (`influence`): near the reference the standard
 errors are up to sqrt(2) too large.
@@ -45,7 +45,7 @@ def jackknife_error(left_out: np.ndarray) -> float:
 
 
 def jackknife(value: float, left_out: np.ndarray, level: float = 0.05) -> Estimate:
-    """Interval of a value by Student's t with g - 1 degrees of freedom. For a paired difference give a - b and its v_k."""
+    """Interval of a value by Student's t with g - 1 degrees of freedom. Paired: a - b and its v_k."""
     from scipy.stats import t
 
     se, wide = jackknife_error(left_out), float(t.ppf(1 - level / 2, len(left_out) - 1))

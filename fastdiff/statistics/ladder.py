@@ -3,8 +3,8 @@
 Arms are points of quality and MACs. The goal is their Pareto front at the full run's N images, as far as the full run
 can tell arms apart. d = loss_i - loss_j > 0 says that arm i is behind arm j, which needs no more MACs. s^2 is the
 variance of one image's share of d, from influence values on shared noise. The full run contains these n images, so its
-difference D is d + s sqrt(1 / n - 1 / N) t (Student's t, n - 1 degrees of freedom; no other prior knowledge). It finds i
-better where D < -z s / sqrt(N):
+difference D is d + s sqrt(1 / n - 1 / N) t (Student's t, n - 1 degrees of freedom; no other prior knowledge). It finds
+i better where D < -z s / sqrt(N):
 
     chance_ij = F((-z / sqrt(N) - d / s) / sqrt(1 / n - 1 / N)),  z the two-sided quantile of 5 % / (arms - 1)
 
