@@ -5,7 +5,7 @@ import sys
 
 COMMANDS = {
     "run": "measure one cell, or a sweep: fastdiff run +grid=default",
-    "gamma": "estimate, print, import or export score norms for Analytic-DPM",
+    "score-norms": "estimate, print and export score norms for Analytic-DPM",
     "speed": "time your network, uncached and cached, and find its best batch size",
     "report": "tables, figures and a page from what has been measured",
     "compare": "a ledger beside an earlier one: is anything worse? exit code 0, 3 (worse), 2 (nothing to compare)",
@@ -22,13 +22,13 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("-h", "--help"):
         print("usage: fastdiff COMMAND [hydra overrides]\n")
-        print("\n".join(f"  {command:9} {what}" for command, what in COMMANDS.items()))
+        print("\n".join(f"  {command:11} {what}" for command, what in COMMANDS.items()))
         print("\nfastdiff COMMAND --help lists a command's settings; all of them are in fastdiff_conf (conf/).")
         return
     if name not in COMMANDS:
         sys.exit(f"fastdiff: '{name}' is not one of: {', '.join(sorted(COMMANDS))}")
     sys.argv = [f"fastdiff {name}", *sys.argv[2:]]
-    importlib.import_module(f"fastdiff_benchmarks.{name}").main()
+    importlib.import_module(f"fastdiff_benchmarks.{name.replace('-', '_')}").main()
 
 
 if __name__ == "__main__":
