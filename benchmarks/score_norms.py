@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")
     cell = cell_of(settings_of(cfg))
     if not cell.analytic:
-        raise ValueError("only samplers with variance=analytic have score norms: choose sampler=analytic_ddpm or analytic_ddim")
+        raise ValueError("score norms are for samplers with variance=analytic: choose sampler=analytic_ddpm")
     images, _ = load(cell.data)
 
     def bar(of):
@@ -66,7 +66,9 @@ def main(cfg: DictConfig) -> None:
     near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)
     of = "clipped to" if estimator == "eps_ms" else "no clip under mse; at or beyond the bounds"
     print(f"{len(sigmas)} levels; cov_x0 is {of} 0 at {low} and {denoiser.cov_max:g} at {high} of them")
-    print(f"at {near} of them eps_ms is within two standard errors of 1; more accelerator.analytic.images would narrow it")
+    print(
+        f"{near} of them have eps_ms within two standard errors of 1; more accelerator.analytic.images would narrow it"
+    )
     if cfg.export:
         export_official(norms, denoiser.levels, Path(cfg.export))
         print(f"official ms_eps file written to {cfg.export}")

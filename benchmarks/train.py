@@ -69,7 +69,7 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
     if state.exists():
         saved = torch.load(state, weights_only=True)
         if saved.get("recipe") != recipe:
-            raise ValueError(f"{state} has the state of a run with other settings; delete it or choose another state=FOLDER")
+            raise ValueError(f"{state} is from a run with other settings; delete it or choose another state=FOLDER")
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         draw.set_state(saved["draw"])

@@ -54,4 +54,4 @@ def test_a_run_resumes_from_its_state_and_refuses_the_state_of_other_settings(tr
     with pytest.raises(SystemExit) as ended:
         trained("lr=0.1")
     assert ended.value.code == 2
-    assert "state.pt has the state of a run with other settings; delete it or choose" in capsys.readouterr().err
+    assert "state.pt is from a run with other settings; delete it or choose" in capsys.readouterr().err
