@@ -14,7 +14,7 @@ done; $(PY) benchmarks/report.py $(LEDGER) && exit $$status
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all gamma speed \
+.PHONY: help setup bench bench-smoke bench-skip-tuning bench-deepcache bench-analytic bench-combined bench-all score-norms speed \
 	report diagnose sync dashboard train parity reproduce calibrate tune lint format test test-slow clean
 
 help: ## This list
@@ -49,8 +49,8 @@ bench-combined: setup ## Three methods at once
 bench-all: setup ## Every grid in conf/grid
 	$(call sweep,$(GRIDS))
 
-gamma: setup ## Score norms for Analytic-DPM: estimate, print, store, export
-	$(PY) benchmarks/gamma.py $(ARGS)
+score-norms: setup ## Score norms for Analytic-DPM: estimate, print, store, export
+	$(PY) benchmarks/score_norms.py $(ARGS)
 
 speed: setup ## Our speed beside diffusers, DeepCache and clean-fid; parts=[own] times your network
 	$(PY) benchmarks/studies/speed.py $(ARGS)

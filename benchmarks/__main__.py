@@ -10,7 +10,7 @@ COMMANDS = {
     "tune": "choose a knob's value on one set of noise and reference images, and confirm it on another",
     "reproduce": "print a published table beside your own values: fastdiff reproduce table=paper/deepcache_table2",
     "diagnose": "draw the papers' figures for your network and your measurements",
-    "gamma": "estimate, print, import or export score norms for Analytic-DPM",
+    "score-norms": "estimate, print, import or export score norms for Analytic-DPM",
     "speed": "time your network, uncached and cached, and find its best batch size",
     "train": "train the embedded network and its classifier",
     "sync": "upload what has been measured to Weights & Biases",
@@ -35,7 +35,7 @@ def main() -> None:
         completion(sys.argv[2:])
     elif name in COMMANDS:
         sys.argv = [f"fastdiff {name}", *sys.argv[2:]]
-        importlib.import_module(f"fastdiff_benchmarks.{name}").main()
+        importlib.import_module(f"fastdiff_benchmarks.{name.replace('-', '_')}").main()
     else:
         print(f"error: command '{name}' is not one of: {', '.join(sorted(COMMANDS))}", file=sys.stderr)
         sys.exit(2)
@@ -47,7 +47,7 @@ def help_text() -> str:
         [
             "usage: fastdiff COMMAND [knob=value ...]",
             "",
-            *(f"  {command:10} {what}" for command, what in COMMANDS.items()),
+            *(f"  {command:11} {what}" for command, what in COMMANDS.items()),
             "",
             "fastdiff COMMAND --help   that command's settings, with their values and what they mean",
             "fastdiff --version        the version",

@@ -1,7 +1,8 @@
-"""make train: the embedded diffusion network and its classifier, on the training digits, from scratch.
+"""make train: train the embedded diffusion network and its classifier on the training digits, from scratch.
 
-Noise prediction (Ho et al. 2020, L_simple), AdamW with linear decay, moving average of the weights, label dropout.
-A killed run goes on where its last state was saved. Settings by Hydra overrides: make train ARGS="steps=10000".
+The network learns to predict the noise (Ho et al. 2020, L_simple) with AdamW, linear decay, a moving average of the
+weights and label dropout. A killed run resumes from its last saved state. Change settings with Hydra overrides:
+make train ARGS="steps=10000".
 """
 
 import copy
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fastdiff_benchmarks.entry import entry
 
-SHOWN = [1, 10, 50, 100, 200, 300, 500, 700, 900, 1000]  # noise levels n whose held-out loss goes into the model card
+SHOWN = [1, 10, 50, 100, 200, 300, 500, 700, 900, 1000]  # noise levels n; the model card has their held-out loss
 
 
 @entry("train")
@@ -34,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     facts |= {"torch": torch.__version__, "licence": "Apache-2.0", "held_out_images": len(held_out)}
     train_network(cfg, card, train, held_out, facts)
     train_classifier(cfg, card, train, held_out, facts)
-    print(f"checkpoints and their cards are in {cfg.out}; put their digests into conf/model and conf/metrics")
+    print(f"checkpoints and model cards written to {cfg.out}; copy their sha256 into conf/model and conf/metrics")
 
 
 def tensors(images, low: float, high: float):
@@ -50,7 +51,7 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
 
     from fastdiff.diffusion.schedules import Schedule
     from fastdiff.files import write
-    from fastdiff.unets import NativeUNet
+    from fastdiff.unets.native import NativeUNet
     from fastdiff.weights.checkpoints import write_checkpoint
 
     levels = torch.from_numpy(Schedule(**cfg.schedule).levels()).float()
@@ -68,12 +69,12 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
     if state.exists():
         saved = torch.load(state, weights_only=True)
         if saved.get("recipe") != recipe:
-            raise ValueError(f"{state} is of a run with other settings; delete it, or choose another folder: state=...")
+            raise ValueError(f"{state} is from a run with other settings; delete it or choose another state=FOLDER")
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         draw.set_state(saved["draw"])
         begun = saved["step"]
-        print(f"going on from step {begun} ({state})")
+        print(f"resuming from step {begun} ({state})")
 
     def save(step: int) -> None:
         saved = {name: part.state_dict() for name, part in parts.items()} | {"step": step, "draw": draw.get_state()}
@@ -110,7 +111,7 @@ def train_network(cfg, card, train, held_out, facts: dict) -> None:
 
 
 def eps_loss(network, levels, x0, label, n, eps):
-    """Mean square of eps_network - eps, image by image (B), at levels n counted from 0."""
+    """Mean square of eps_network - eps per image (B). n counts the levels from 0."""
     sigma = levels[n].view(-1, 1, 1, 1)
     return (network((x0 + sigma * eps) / (1 + sigma**2).sqrt(), n.float(), label) - eps).square().mean((1, 2, 3))
 

@@ -155,7 +155,7 @@ def test_what_was_recorded_before_there_were_estimators_is_a_row_like_any_other(
 
 
 def test_the_norms_command_prints_both_estimators_and_the_shallow_calls(tmp_path):
-    command = [sys.executable, str(Path(report.__file__).parent / "gamma.py"), *TINY, f"ledger={tmp_path}"]
+    command = [sys.executable, str(Path(report.__file__).parent / "score_norms.py"), *TINY, f"ledger={tmp_path}"]
     command += [f"{NORMS}.cached=joint", "accelerator.deepcache.interval=3", "sampler.spacing=dp"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -101,7 +101,7 @@ def test_every_grid_composes_into_as_many_distinct_cells_as_it_says(member):
     assert config.grid == name
 
 
-@pytest.mark.parametrize("name", ["config", "gamma", "speed", "sync", "train", "report"])
+@pytest.mark.parametrize("name", ["config", "score_norms", "speed", "sync", "train", "report"])
 def test_every_root_composes(name):
     assert compose(name)
 

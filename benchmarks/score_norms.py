@@ -1,9 +1,9 @@
-"""make gamma: score norms for Analytic-DPM, estimated, printed, stored, and on request exported as an official file.
+"""make score-norms: estimate, print and store the score norms of Analytic-DPM, and export them as an official file.
 
-    python benchmarks/gamma.py sampler.steps=25 accelerator.skip_tuning.rho_bottom=0.8
-    python benchmarks/gamma.py levels=all export=mnist_ms_eps.pth
+    python benchmarks/score_norms.py sampler.steps=25 accelerator.skip_tuning.rho_bottom=0.8
+    python benchmarks/score_norms.py levels=all export=mnist_ms_eps.pth
 
-An official file is used by score_norms.file=..., here and in every benchmark.
+Every command reads an official file with score_norms.file=FILE.
 """
 
 from pathlib import Path
@@ -16,13 +16,13 @@ HEADS = " ".join(f"{name:>10} {'+-':>8}" for name in ("eps_ms", "mse", "mse_x0")
 
 
 def line(norm, sigma: float, left: float) -> str:
-    """Both estimators with their standard errors, and the covariance of x0 before any clip."""
+    """A row: both estimators with their standard errors, and the covariance of x0 before it is clipped."""
     pairs = [(norm.eps_ms, norm.se), (norm.mse, norm.mse_se), (norm.mse_x0, norm.mse_x0_se)]
     words = [f"{'-':>10} {'-':>8}" if value is None else f"{value:>10.6f} {se:>8.2g}" for value, se in pairs]
     return f"{' '.join(words)} {sigma**2 * left:>10.4g}"
 
 
-@entry("gamma")
+@entry("score_norms")
 def main(cfg: DictConfig) -> None:
     from tqdm import tqdm
 
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"levels '{cfg.levels}' is not one of: all, steps")
     cell = cell_of(settings_of(cfg))
     if not cell.analytic:
-        raise ValueError("score norms are of a variance=analytic: choose sampler=analytic_ddpm or analytic_ddim")
+        raise ValueError("score norms are for samplers with variance=analytic: choose sampler=analytic_ddpm")
     images, _ = load(cell.data)
 
     def bar(of):
@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
     near = sum(abs(1 - norms[sigma].eps_ms) < 2 * norms[sigma].se for sigma in sigmas)
     of = "clipped to" if kind == "eps_ms" else "no clip under mse; at or beyond the bounds"
     print(f"{len(sigmas)} levels; cov_x0 is {of} 0 at {low} and {denoiser.cov_max:g} at {high} of them")
-    print(f"at {near} of them eps_ms is within two standard errors of 1: more score_norms.images would tell")
+    print(f"{near} of them have eps_ms within two standard errors of 1; more score_norms.images would narrow it")
     if cfg.export:
         export_official(norms, known.levels, Path(cfg.export))
         print(f"official ms_eps file written to {cfg.export}")
