@@ -25,7 +25,7 @@ def test_the_version_is_the_package_s():
 
 def test_help_lists_the_commands():
     said = fastdiff("--help").stdout
-    assert all(f"  {name:10} {what}\n" in said for name, what in COMMANDS.items())
+    assert all(f"  {name:11} {what}\n" in said for name, what in COMMANDS.items())
     assert fastdiff().stdout == said
 
 

@@ -5,16 +5,12 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..files import sha256, write
 from ..weights.download import fetch
-from .extractor import Extractor, Features, check_pixels, register
-
-if TYPE_CHECKING:
-    from .cards import ImageMetrics
+from .extractor import Extractor, ExtractorCard, Features, check_pixels, register
 
 MODES = ("clean", "legacy_pytorch", "legacy_tensorflow")
 # clean-fid looks for its weights here. The path is fixed in its code.
@@ -33,7 +29,7 @@ def weights_path(mode: str) -> Path:
     return TORCHSCRIPT if mode != "legacy_pytorch" else Path(torch.hub.get_dir()) / "checkpoints" / PYTORCH
 
 
-def pinned(card: "ImageMetrics") -> str:
+def pinned(card: ExtractorCard) -> str:
     """The sha256 of the weights that clean-fid will load. Missing weights are downloaded.
 
     The digest is part of every key and record, because TorchScript weights are code in a folder that every user can
@@ -90,7 +86,7 @@ class CleanFidExtractor(Extractor):
     Raises ValueError where they do not have the card's sha256.
     """
 
-    def __init__(self, card: "ImageMetrics", device: str = "cpu", threads: int | None = None):
+    def __init__(self, card: ExtractorCard, device: str = "cpu", threads: int | None = None):
         import torch
         from cleanfid.features import build_feature_extractor
 
@@ -117,23 +113,23 @@ class CleanFidExtractor(Extractor):
         return features_of(self.network, self.resize, pixels, self.batch, self.device, self.threads)
 
     @classmethod
-    def dimensions(cls, card: "ImageMetrics") -> int:
+    def dimensions(cls, card: ExtractorCard) -> int:
         return 2048
 
     @classmethod
-    def check(cls, card: "ImageMetrics") -> None:
+    def check(cls, card: ExtractorCard) -> None:
         if card.mode not in MODES:
             raise ValueError(f"metrics.mode '{card.mode}' is not one of: {', '.join(MODES)}")
 
     @classmethod
-    def digest(cls, card: "ImageMetrics") -> str | None:
+    def digest(cls, card: ExtractorCard) -> str | None:
         try:
             return pinned(card)
         except FileNotFoundError:  # a cell can still be described; building the extractor raises this error
             return card.sha256
 
     @classmethod
-    def look_for_weights(cls, card: "ImageMetrics") -> None:
+    def look_for_weights(cls, card: ExtractorCard) -> None:
         pinned(card)  # building the network would let clean-fid download by itself, and torchvision print warnings
 
 

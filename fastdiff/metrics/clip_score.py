@@ -8,15 +8,12 @@ Scores of two different CLIPs are two protocols and cannot be compared.
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from ..files import read_json, sha256
 from .extractor import Features, check_pixels
-
-if TYPE_CHECKING:
-    from .cards import PromptMetrics
 
 HUB = "https://huggingface.co"
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -77,7 +74,7 @@ def _of_hub(name: str) -> tuple[Path, str]:
     return folder, reason
 
 
-def pinned(card: "PromptMetrics") -> str:
+def pinned(card: Any) -> str:
     """The sha256 of everything that scores depend on: names and contents of the files that are read.
 
     Raises what `located` raises. Raises ValueError for another digest than the card's, for a model that is no CLIP, and
@@ -116,7 +113,7 @@ class ClipScoreExtractor:
     ModuleNotFoundError without transformers.
     """
 
-    def __init__(self, card: "PromptMetrics", device="cpu"):
+    def __init__(self, card: Any, device="cpu"):
         import torch
 
         try:

@@ -14,15 +14,39 @@ The decorator `@register("mine")` adds it to the registry.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from ..files import locate, sha256
 from ..registry import Registry
 
-if TYPE_CHECKING:
-    from .cards import ImageMetrics
+
+class ExtractorCard(Protocol):
+    """What an extractor reads of a metrics card (`fastdiff.metrics.ImageMetrics`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weights(self) -> str | None: ...
+
+    @property
+    def sha256(self) -> str | None: ...
+
+    @property
+    def arch(self) -> dict | None: ...
+
+    @property
+    def mode(self) -> str | None: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def settings(self) -> dict | None: ...
+
+    def resolved(self) -> Any: ...
 
 
 class Features(NamedTuple):
@@ -42,7 +66,7 @@ class Extractor(ABC):
     classifies: ClassVar[bool] = False
 
     @abstractmethod
-    def __init__(self, card: "ImageMetrics", device: str = "cpu", threads: int | None = None):
+    def __init__(self, card: ExtractorCard, device: str = "cpu", threads: int | None = None):
         """Load the weights of a card. threads: of the CPU, for work outside the network; None: one per core."""
 
     @abstractmethod
@@ -51,21 +75,21 @@ class Extractor(ABC):
 
     @classmethod
     @abstractmethod
-    def dimensions(cls, card: "ImageMetrics") -> int:
+    def dimensions(cls, card: ExtractorCard) -> int:
         """Number of features of an image. No weights are read."""
 
     @classmethod
-    def check(cls, card: "ImageMetrics") -> None:
+    def check(cls, card: ExtractorCard) -> None:
         """Raise ValueError, with the valid values, for a knob of the card that this extractor does not accept."""
         return None
 
     @classmethod
-    def digest(cls, card: "ImageMetrics") -> str | None:
+    def digest(cls, card: ExtractorCard) -> str | None:
         """sha256 of the weights, for the key. None where the card has no weights or they are not on this machine."""
         return card.sha256 if card.weights is None or card.sha256 else sha256(locate(card.weights))
 
     @classmethod
-    def look_for_weights(cls, card: "ImageMetrics") -> None:
+    def look_for_weights(cls, card: ExtractorCard) -> None:
         """Raise FileNotFoundError or ValueError where the weights are missing or are not those of the card."""
         cls(card.resolved())
 
@@ -91,7 +115,7 @@ class ClassifierExtractor(Extractor):
 
     classifies = True
 
-    def __init__(self, card: "ImageMetrics", device: str = "cpu", threads: int | None = None):
+    def __init__(self, card: ExtractorCard, device: str = "cpu", threads: int | None = None):
         import torch
 
         from ..weights.checkpoints import read_checkpoint
@@ -114,7 +138,7 @@ class ClassifierExtractor(Extractor):
         return Features(*(np.concatenate(arrays) for arrays in zip(*parts)))
 
     @classmethod
-    def dimensions(cls, card: "ImageMetrics") -> int:
+    def dimensions(cls, card: ExtractorCard) -> int:
         return (card.arch or {}).get("features", 64)
 
 
