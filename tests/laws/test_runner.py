@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning, joins_of
 from fastdiff.samplers import DPMpp2M, preset
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.sampling.generate import generate
@@ -30,8 +30,8 @@ def labels(indices) -> np.ndarray:
 
 def test_a_sweep_compiles_two_graphs_and_nothing_anew(random_unet, make_card, traced):
     """rho (1 too), interval, steps, sampler and seed vary, the last batch is short: any recompilation raises."""
-    card, runner = make_card(), Runner(random_unet, 2, "default")
-    denoiser = Denoiser(random_unet, card, deepcache=DeepCache(2, 2), runner=runner)
+    card, runner = make_card(), Runner(random_unet, joins_of((SkipTuning(0.8),), random_unet.rungs), 2, "default")
+    denoiser = Denoiser(random_unet, card, (SkipTuning(0.8), DeepCache(2, 2)), runner=runner)
     made = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     list(generate(denoiser, preset("ddim", steps=2), 0, np.arange(4), labels, None, 4))
     assert runner.graphs == 2 and runner.seconds > 0
