@@ -1,7 +1,6 @@
 """What is exactly true of Gaussian data N(0, S^2 I), for the laws of solvers: x0 = S^2 / (S^2 + sigma^2) x."""
 
 import math
-from dataclasses import replace
 
 import torch
 
@@ -19,11 +18,6 @@ class Gaussian:
     def __init__(self, low=0.0, high=math.inf, rounded=lambda sigma: sigma, levels=None):
         self.noise_levels = NoiseLevels(levels, (0.002, 80.0), low, high, rounded=rounded)
         self.calls = []
-
-    def within(self, low, high):
-        """The same, of a network that knows sigma in low .. high."""
-        self.noise_levels = replace(self.noise_levels, sigma_min=low, sigma_max=high)
-        return self
 
     def start(self, sigmas, cond=None, asked=None):
         self.begun = sigmas, asked

@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastdiff.accelerators import DeepCache, SkipTuning
-from fastdiff.profiling import Cost, call_cost, trajectory_cost
+from fastdiff.profiling import Cost, call_cost
 from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
