@@ -9,6 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from fastdiff.analytic import ScoreNorms
+from fastdiff.bench.cell import Budget, Cell
+from fastdiff.data import DataCard
+from fastdiff.device import Device
+from fastdiff.metrics import ImageMetrics
+from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build
 from fastdiff.weights.model_card import ModelCard
@@ -58,6 +64,26 @@ def make_card():
             name="small", family="native", arch=SMALL, shape=(1, 8, 8), weights="none", sha256="0" * 64, classes=3
         )
         return ModelCard(**facts | changed)
+
+    return make
+
+
+@pytest.fixture
+def make_cell(make_card):
+    """make_cell(**changed) -> a cell of the small network and DDIM, whose files need not exist."""
+
+    def make(**changed) -> Cell:
+        parts = dict(
+            model=make_card(),
+            data=DataCard("digits", "npz", "none", 8, 1, sha256="1" * 64),
+            sampler=DDIM(10),
+            accelerators=(),
+            score_norms=ScoreNorms(),
+            metrics=ImageMetrics("classifier", "classifier", "none", "2" * 64),
+            budget=Budget(),
+            device=Device(),
+        )
+        return Cell(**parts | changed)
 
     return make
 

@@ -47,10 +47,10 @@ def test_the_network_s_held_out_loss_is_that_of_its_card(digits):
     _, held_out = digits
     said = read_json(ASSETS / "mnist_unet.json")["held_out_eps_mse_per_n"]
     model = card("model", "mnist")
-    denoise = Denoiser(load_unet(model), model).start(1, torch.from_numpy(held_out.labels[:500]))
+    sigma = float(model.noise_levels.levels[300 - 1])
+    denoise = Denoiser(load_unet(model), model).start([sigma], torch.from_numpy(held_out.labels[:500]))
     x0 = torch.from_numpy(held_out.pixels[:500]).float() / 127.5 - 1
     z = torch.randn(x0.shape, generator=torch.Generator().manual_seed(7))
-    sigma = float(model.levels[300 - 1])
     with torch.inference_mode():
         eps = (x0 + sigma * z - denoise(x0 + sigma * z, sigma)) / sigma
     # other noise than the card's and half the images: a few per cent of scatter

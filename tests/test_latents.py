@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 
 from fastdiff.accelerators import DeepCache
 from fastdiff.bench.config import cell_of
+from fastdiff.bench.cost import cost_of
 from fastdiff.bench.ledger import Ledger
-from fastdiff.bench.run_cell import costs, labels_of, load_denoiser, run_cell
+from fastdiff.bench.resources import Resources, labels_of, load_denoiser
+from fastdiff.bench.run_cell import run_cell
 from fastdiff.knobs import build
 from fastdiff.profiling import call_cost
 from fastdiff.samplers import DDIM, PLMS
@@ -168,7 +170,7 @@ def test_a_cell_of_prompts_runs_cached_and_guided_and_keeps_its_images(parts, co
 
 def test_a_cell_s_images_are_those_of_its_prompts(parts, conf):
     cell = cell_of(conf)
-    context, nothing = labels_of(cell, None)(np.arange(4))
+    context, nothing = labels_of(cell, None, Resources())(np.arange(4))
     assert torch.equal(context[0], context[3]) and not torch.equal(context[0], context[1])
     assert load_denoiser(cell).value_range == (-np.inf, np.inf)
     (parts["folder"] / "others.txt").write_text("something else\n")
@@ -179,7 +181,7 @@ def test_a_cell_s_images_are_those_of_its_prompts(parts, conf):
 def test_texts_cost_operations_too(parts, conf):
     full, cell = call_cost("hf", UNET, (4, 8, 8)), cell_of(conf)
     assert 0 < full.conv_macs < full.layer_macs < full.macs
-    assert costs(cell, cell.model)["macs"] == full.macs * 5 * 2
+    assert cost_of(cell, Resources())["macs"] == full.macs * 5 * 2
 
 
 def test_what_latents_cannot_do_is_said(conf):
@@ -199,16 +201,16 @@ def test_guidance_by_text_needs_the_context_of_no_prompt(parts):
     card = build(ModelCard, parts["card"], "model")
     denoiser = Denoiser(load_unet(card), card, guidance=3.0)
     with pytest.raises(ValueError, match="guidance needs a pair, the context and that of no prompt"):
-        denoiser.start(1, torch.zeros(1, 16, 32))
+        denoiser.start([1.0], torch.zeros(1, 16, 32))
 
 
 def test_both_halves_of_a_guided_call_share_one_trunk(parts):
     card = build(ModelCard, parts["card"], "model")
     cond = load_prompts(card)(np.arange(2))
     x = torch.randn(2, 4, 8, 8)
-    plain, cached = (Denoiser(load_unet(card), card, deepcache=DeepCache(i), guidance=4.0) for i in (1, 2))
+    plain, cached = (Denoiser(load_unet(card), card, (DeepCache(i),), guidance=4.0) for i in (1, 2))
     with torch.inference_mode():
-        first, second = (denoiser.start(2, cond) for denoiser in (plain, cached))
+        first, second = (denoiser.start([3.0, 2.0], cond) for denoiser in (plain, cached))
         assert torch.equal(first(x, 3.0), second(x, 3.0))
         assert not torch.equal(first(x, 2.0), second(x, 2.0))
 

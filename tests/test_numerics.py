@@ -30,7 +30,7 @@ def images() -> np.ndarray:
         centre = 1.0 if weight.ndim == 1 and name.endswith("weight") else 0.0  # of a norm
         weight.copy_(centre + (0.1 if weight.ndim == 1 else weight[0].numel() ** -0.5) * values)
     card = ModelCard("golden", "native", ARCH, (1, 8, 8), "none", parameterisation="x0", classes=3, time_shift=-1)
-    denoiser = Denoiser(unet, card, SkipTuning(0.7, 0.9), DeepCache(2, 2))
+    denoiser = Denoiser(unet, card, (SkipTuning(0.7, 0.9), DeepCache(2, 2)))
     sampler = preset("analytic_ddpm", steps=5)
     cov_x0 = [0.05] * 5
     batches = generate(denoiser, sampler, 3, np.arange(4), lambda indices: indices % 3, cov_x0, 4)

@@ -55,7 +55,7 @@ class Accelerator:
     name: ClassVar[str] = ""
     knobs: ClassVar[int] = 0
     neutral: ClassVar[tuple[float, ...] | None] = None
-    branch: ClassVar[int | None] = None
+    branch = None  # type: int | None  # no annotation: as a pseudo-field it would take the first place among the knobs
 
     @property
     def off(self) -> bool:

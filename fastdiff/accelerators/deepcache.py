@@ -29,7 +29,7 @@ class DeepCache(Accelerator):
     name: ClassVar[str] = "deepcache"
 
     interval: int = 1
-    branch: int = 1  # type: ignore[misc]  # the base has it as a class variable: members without a cache have none
+    branch: int = 1
     schedule: str = "uniform"
     center: int = 15
     power: float | None = None

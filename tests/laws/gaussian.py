@@ -4,22 +4,23 @@ import math
 
 import torch
 
+from fastdiff.diffusion.noise_levels import NoiseLevels
+
 S2 = 0.25
 
 
 class Gaussian:
-    """The exact denoiser in EDM space; what it was called with is kept. rounded: as iDDPM networks round sigma."""
+    """The exact denoiser in EDM space. `calls` holds what it was called with, `begun` what its trajectory was told.
 
-    vp, span = False, (0.002, 80.0)
+    rounded: sigma -> the level that it is taken for, as iDDPM networks round it.
+    """
 
     def __init__(self, low=0.0, high=math.inf, rounded=lambda sigma: sigma, levels=None):
-        self.sigma_min, self.sigma_max, self.rounded, self.levels, self.calls = low, high, rounded, levels, []
+        self.noise_levels = NoiseLevels(levels, (0.002, 80.0), low, high, rounded=rounded)
+        self.calls = []
 
-    def prior_scale(self, sigma):
-        return sigma
-
-    def start(self, calls, cond=None, asked=None):
-        self.begun = calls, asked
+    def start(self, sigmas, cond=None, asked=None):
+        self.begun = sigmas, asked
 
         def denoise(x, sigma):
             self.calls.append((sigma, x))

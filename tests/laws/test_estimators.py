@@ -14,9 +14,11 @@ import torch
 
 from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.analytic import Joint, Norm, ScoreNorms, covariances, estimate, estimate_joint, grid, interpolated, joints
-from fastdiff.bench.cell import Budget, Cell, key
+from fastdiff.bench.cell import key
+from fastdiff.bench.cost import calls_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.score_norms import (
+    Estimator,
     joint_identity,
     norms_identity,
     norms_note,
@@ -24,11 +26,9 @@ from fastdiff.bench.score_norms import (
     score_covariances,
     score_norms,
 )
-from fastdiff.data import DataCard, Images
-from fastdiff.device import Device
+from fastdiff.data import Images
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.files import read_json, write_json
-from fastdiff.metrics import ImageMetrics
 from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser
 
@@ -51,12 +51,12 @@ def S2(images):
 def linear(fake_unet, make_card, S2):
     """linear(bias) -> the best linear denoiser, its eps off by a constant."""
 
-    def make(bias=0.0, **plans):
+    def make(bias=0.0):
         def eps(x_vp, n, cond):
             t = torch.from_numpy(LEVELS)[n.long() - 1].reshape(-1, 1, 1, 1).float()
             return t / (S2 + t**2) * x_vp * (1 + t**2).sqrt() + bias
 
-        return Denoiser(fake_unet(eps), make_card(), **plans)
+        return Denoiser(fake_unet(eps), make_card())
 
     return make
 
@@ -96,7 +96,7 @@ def test_mse_is_the_second_moment_of_what_each_sampler_s_own_step_is_off_by(line
     eps, z = torch.randn_like(x0), torch.randn_like(x0)
     x = x0 + t * eps
     x_s = x0 + keep * eps + eta * s * math.sqrt(1 - s**2 / t**2) * z
-    raw = denoiser.start(1)(x, t)
+    raw = denoiser.start([t])(x, t)
     clipped = raw if clip == "none" else raw.clamp(-1, 1)
     mean = clipped + keep * (x - (clipped if clip == "x0_and_eps" else raw)) / t
     assert float((x_s - mean).square().mean()) == pytest.approx(var, rel=0.01)
@@ -161,7 +161,7 @@ def test_under_ddpm_x_full_is_x_t_and_fresh_noise_in_either_form():
 def test_the_statistics_of_a_shallow_call_are_of_x_t_and_x_full_together(fake_unet, make_card, images, S2, r):
     """A one-rung network on its trunk alone, a x_full: E ||z - a x_full||^2 and E ||a x_full||^2 in closed form."""
     t, t_full, a = 2.0, 7.0, 0.8
-    denoiser = Denoiser(fake_unet(lambda x, n, cond: a * x), make_card(), deepcache=DeepCache(3, 1))
+    denoiser = Denoiser(fake_unet(lambda x, n, cond: a * x), make_card(), (DeepCache(3, 1),))
     norm = estimate_joint(denoiser, images, [Joint(t, t_full, r)], ScoreNorms(images=2048), 512)[Joint(t, t_full, r)]
     a = a / math.sqrt(1 + t_full**2)
     assert abs(norm.eps_ms - a**2 * (S2 + t_full**2)) < 4 * norm.se
@@ -171,7 +171,7 @@ def test_the_statistics_of_a_shallow_call_are_of_x_t_and_x_full_together(fake_un
 def test_a_shallow_call_at_the_level_of_its_full_call_has_the_norm_of_the_uncached_network(
     random_unet, make_card, images
 ):
-    tuned = Denoiser(random_unet, make_card(), SkipTuning(0.6), DeepCache(2, 2))
+    tuned = Denoiser(random_unet, make_card(), (SkipTuning(0.6), DeepCache(2, 2)))
     knobs = ScoreNorms(images=32)
     for t in (0.5, 5.0):
         joint = estimate_joint(tuned, images, [Joint(t, t, 1.0)], knobs, 16)
@@ -182,7 +182,7 @@ def test_a_shallow_call_at_the_level_of_its_full_call_has_the_norm_of_the_uncach
 
 def test_factors_of_skips_are_those_of_a_shallow_call_in_a_trajectory(random_unet, make_card, images):
     def mse(apply):
-        denoiser = Denoiser(random_unet, make_card(), SkipTuning(0.6, 0.8, apply=apply), DeepCache(2, 2))
+        denoiser = Denoiser(random_unet, make_card(), (SkipTuning(0.6, 0.8, apply=apply), DeepCache(2, 2)))
         return estimate_joint(denoiser, images, [Joint(1.0, 2.0, 1.0)], ScoreNorms(images=16), 16)[1.0, 2.0, 1.0].mse
 
     # `full` and `deep` differ in the outer skips of full calls alone, which a shallow call does not see
@@ -193,18 +193,13 @@ def test_factors_of_skips_are_those_of_a_shallow_call_in_a_trajectory(random_une
 
 
 @pytest.fixture
-def cell(make_card):
-    return Cell(
-        model=make_card(),
-        data=DataCard("digits", "npz", "none", 8, 1, sha256="1" * 64),
-        sampler=DDIM(6, eta=1.0, variance="analytic"),
-        skip_tuning=SkipTuning(),
-        deepcache=DeepCache(),
-        score_norms=ScoreNorms(images=16),
-        metrics=ImageMetrics("classifier", "classifier", "none", "2" * 64),
-        budget=Budget(),
-        device=Device(),
-    )
+def cell(make_cell):
+    return make_cell(sampler=DDIM(6, eta=1.0, variance="analytic"), score_norms=ScoreNorms(images=16))
+
+
+def known(denoiser, images):
+    """The noise levels of a denoiser, and what its norms are estimated with."""
+    return denoiser.noise_levels, Estimator(denoiser, images)
 
 
 def changed(cell, **knobs):
@@ -216,18 +211,18 @@ def changed(cell, **knobs):
 def test_without_caching_joint_norms_are_base_norms_and_alter_no_key(cell, denoiser, images, tmp_path):
     joint = changed(cell, cached="joint")
     assert joint.key == cell.key
-    one, other = (score_covariances(c, Ledger(tmp_path), denoiser, images) for c in (cell, joint))
+    one, other = (score_covariances(c, Ledger(tmp_path), *known(denoiser, images)) for c in (cell, joint))
     assert one == other
 
 
 @pytest.mark.parametrize("estimator", ["eps_ms", "mse"])
 def test_joint_norms_are_of_shallow_calls_alone_and_are_kept(cell, random_unet, make_card, images, tmp_path, estimator):
     plan, ledger = DeepCache(3, 2), Ledger(tmp_path)
-    denoiser = Denoiser(random_unet, make_card(), deepcache=plan)
-    base, joint = (changed(cell, deepcache=plan, cached=c, estimator=estimator) for c in ("base", "joint"))
+    denoiser = Denoiser(random_unet, make_card(), (plan,))
+    base, joint = (changed(cell, accelerators=(plan,), cached=c, estimator=estimator) for c in ("base", "joint"))
     assert base.key != joint.key
     assert norms_identity(base) == norms_identity(joint) == norms_identity(cell)
-    found = [score_covariances(c, ledger, denoiser, images) for c in (base, joint)]
+    found = [score_covariances(c, ledger, *known(denoiser, images)) for c in (base, joint)]
     differ = [a != b for a, b in zip(*found)]
     full = plan.full_calls(6)
     assert not any(d for d, f in zip(differ, full) if f) and any(d for d, f in zip(differ, full) if not f)
@@ -236,22 +231,28 @@ def test_joint_norms_are_of_shallow_calls_alone_and_are_kept(cell, random_unet, 
     assert key(stored["identity"]) == key(joint_identity(joint))
     calls = []
     random_unet.register_forward_pre_hook(lambda *_: calls.append(1))
-    assert score_covariances(joint, ledger, denoiser, images[:2]) == found[1]  # 2 images would not do: nothing is run
+    assert (
+        score_covariances(joint, ledger, *known(denoiser, images[:2])) == found[1]
+    )  # 2 images would not do: nothing is run
 
 
 def test_the_key_of_joint_norms_says_which_shallow_calls_they_are_of(cell):
-    base = changed(cell, deepcache=DeepCache(3, 2), cached="joint")
+    base = changed(cell, accelerators=(DeepCache(3, 2),), cached="joint")
     changes = [
-        {"deepcache": DeepCache(3, 1)},
+        {"accelerators": (DeepCache(3, 1),)},
         {"sampler": DDIM(6, eta=0.5, variance="analytic")},
-        {"skip_tuning": SkipTuning(0.9)},
-        {"skip_tuning": SkipTuning(0.9, apply="deep")},
+        {"accelerators": (SkipTuning(0.9), DeepCache(3, 2))},
+        {"accelerators": (SkipTuning(0.9, apply="deep"), DeepCache(3, 2))},
         {"images": 17},
     ]
     keys = {key(joint_identity(changed(base, **change))) for change in changes}
     assert len(keys | {key(joint_identity(base))}) == len(changes) + 1
     # which calls are full, and how many there are, is in the store: entry by entry
-    same = [{"deepcache": DeepCache(2, 2)}, {"sampler": DDIM(9, eta=1.0, variance="analytic")}, {"estimator": "mse"}]
+    same = [
+        {"accelerators": (DeepCache(2, 2),)},
+        {"sampler": DDIM(9, eta=1.0, variance="analytic")},
+        {"estimator": "mse"},
+    ]
     assert {key(joint_identity(changed(base, **change))) for change in same} == {key(joint_identity(base))}
 
 
@@ -259,22 +260,27 @@ def test_a_store_that_knows_eps_ms_alone_is_read_until_mse_is_asked_for(cell, de
     ledger, sigmas = Ledger(tmp_path), [1.0, 2.0]
     path = ledger.path("norms", key(norms_identity(cell)))
     write_json(path, {"identity": norms_identity(cell), "eps_ms": [[1.0, 0.123, 0.01], [2.0, 0.456, 0.02]]})
-    assert score_norms(cell, ledger, denoiser, images, sigmas) == {1.0: Norm(0.123, 0.01), 2.0: Norm(0.456, 0.02)}
-    found = score_norms(changed(cell, estimator="mse"), ledger, denoiser, images, sigmas)
+    assert score_norms(cell, ledger, *known(denoiser, images), sigmas) == {
+        1.0: Norm(0.123, 0.01),
+        2.0: Norm(0.456, 0.02),
+    }
+    found = score_norms(changed(cell, estimator="mse"), ledger, *known(denoiser, images), sigmas)
     assert all(found[t].mse > 0 and found[t].eps_ms != old for t, old in ((1.0, 0.123), (2.0, 0.456)))
-    assert score_norms(cell, ledger, denoiser, images[:2], sigmas) == found
+    assert score_norms(cell, ledger, *known(denoiser, images[:2]), sigmas) == found
 
 
 def test_both_estimators_come_from_one_pass(cell, random_unet, make_card, images, tmp_path):
     ledger, denoiser = Ledger(tmp_path), Denoiser(random_unet, make_card())
-    one = score_covariances(cell, ledger, denoiser, images)
-    other = score_covariances(changed(cell, estimator="mse"), ledger, denoiser, images[:2])  # too few to estimate from
+    one = score_covariances(cell, ledger, *known(denoiser, images))
+    other = score_covariances(
+        changed(cell, estimator="mse"), ledger, *known(denoiser, images[:2])
+    )  # too few to estimate from
     assert one != other and len(list((tmp_path / "norms").glob("*.json"))) == 1
 
 
 def test_a_record_says_which_norms_its_variance_came_from(cell):
-    assert norms_note(cell) == {"estimator": "eps_ms", "images": 16, "seed": 0, "skip_tuning": {}, "cache": "none"}
-    joint = norms_note(changed(cell, deepcache=DeepCache(3, 2), cached="joint", estimator="mse"))
+    assert norms_note(cell) == {"estimator": "eps_ms", "images": 16, "seed": 0, "accelerators": [], "cache": "none"}
+    joint = norms_note(changed(cell, accelerators=(DeepCache(3, 2),), cached="joint", estimator="mse"))
     assert joint["estimator"] == "mse" and joint["cache"] == "joint norms of the cached network on its shallow calls"
     assert "guided network" in norms_note(dataclasses.replace(cell, guidance=2.0))["warning"]
     plain = dataclasses.replace(cell, sampler=DDIM(6, eta=1.0))
@@ -287,7 +293,7 @@ def test_a_record_says_which_norms_its_variance_came_from(cell):
 
 
 def test_the_curve_is_exact_where_norms_are_known_and_linear_in_log_sigma_between(make_card):
-    levels, known = grid(make_card(), 64)
+    levels, known = grid(make_card().noise_levels, 64)
     assert levels is not known and len(levels) == 1000 and 40 < len(known) <= 67
     assert set(known) <= set(levels) and {levels[0], levels[1], levels[-1]} <= set(known)
     values = 3 + 2 * np.log(known)
@@ -295,12 +301,12 @@ def test_the_curve_is_exact_where_norms_are_known_and_linear_in_log_sigma_betwee
     exact = np.random.default_rng(0).random(len(known))
     curve = dict(zip(levels, interpolated(levels, known, exact)))
     assert [curve[t] for t in known] == exact.tolist()
-    levels, known = grid(make_card(), 1000)
+    levels, known = grid(make_card().noise_levels, 1000)
     assert np.array_equal(levels, known)
 
 
 def test_the_curve_of_a_gaussian_from_64_levels_is_right_to_two_thousandths(make_card, S2):
-    levels, known = grid(make_card(), 64)
+    levels, known = grid(make_card().noise_levels, 64)
     curve = interpolated(levels, known, known**2 / (S2 + known**2))
     assert np.abs(np.array(curve) - levels**2 / (S2 + levels**2)).max() < 2e-3
 
@@ -310,35 +316,35 @@ def test_a_placed_denoiser_walks_an_optimal_trajectory_whatever_is_known(
 ):
     ledger, denoiser = Ledger(tmp_path), Denoiser(random_unet, make_card())
     with pytest.raises(ValueError, match="spacing 'dp' places steps by eps_ms at every level"):
-        DDIM(5, "dp", eta=1.0, variance="analytic").sigmas(denoiser)
-    assert placed(cell, ledger, denoiser, images) is denoiser
+        DDIM(5, "dp", eta=1.0, variance="analytic").sigmas(denoiser.noise_levels)
+    levels, estimator = known(denoiser, images)
+    assert placed(cell, ledger, levels, estimator) is levels
     for variance, spacing in (("analytic", "dp"), ("analytic", "dp_plain"), ("small", "dp"), ("large", "dp")):
         dp = dataclasses.replace(cell, sampler=DDIM(5, spacing, eta=1.0, variance=variance))
         dp = changed(dp, levels=12, estimator="mse")  # norms of a random network are above 1; its mse never is
-        sigmas = dp.sampler.sigmas(placed(dp, ledger, denoiser, images))
-        assert len(sigmas) == 6 == dp.sampler.calls(make_card()) + 1 and sigmas[-1] == 0
+        curves = placed(dp, ledger, levels, estimator)
+        sigmas = dp.sampler.sigmas(curves)
+        assert len(sigmas) == 6 == len(calls_of(dp)) + 1 and sigmas[-1] == 0
         assert sigmas[0] == LEVELS[-1] and set(sigmas[:-1]) <= set(LEVELS)
         assert all(t > s for t, s in itertools.pairwise(sigmas))
-        assert (score_covariances(dp, ledger, placed(dp, ledger, denoiser, images), images) is None) == (
-            variance != "analytic"
-        )
+        assert (score_covariances(dp, ledger, curves, estimator) is None) == (variance != "analytic")
 
 
 def test_a_network_without_training_levels_has_norms_shallow_norms_and_optimal_trajectories_too(
     cell, random_unet, make_card, images, tmp_path
 ):
     card = make_card(parameterisation="edm", arch={"preconditioning": "EDMPrecond"})
-    denoiser = Denoiser(random_unet, card, deepcache=DeepCache(2, 2))
+    denoiser = Denoiser(random_unet, card, (DeepCache(2, 2),))
     sampler = DDIM(5, "dp", eta=1.0, variance="analytic")
     edm = changed(
-        cell, model=card, sampler=sampler, deepcache=DeepCache(2, 2), cached="joint", estimator="mse", levels=9
+        cell, model=card, sampler=sampler, accelerators=(DeepCache(2, 2),), cached="joint", estimator="mse", levels=9
     )
     ledger = Ledger(tmp_path)
-    denoiser = placed(edm, ledger, denoiser, images)
-    sigmas = sampler.sigmas(denoiser)
-    assert denoiser.levels is None and (sigmas[0], sigmas[-2]) == pytest.approx(denoiser.span[::-1])
-    cov = score_covariances(edm, ledger, denoiser, images)
-    assert len(cov) == 5 == sampler.calls(card) and all(0 <= c <= 1 for c in cov)
+    levels = placed(edm, ledger, *known(denoiser, images))
+    sigmas = sampler.sigmas(levels)
+    assert levels.levels is None and (sigmas[0], sigmas[-2]) == pytest.approx(levels.span[::-1])
+    cov = score_covariances(edm, ledger, levels, Estimator(denoiser, images))
+    assert len(cov) == 5 == len(calls_of(edm)) and all(0 <= c <= 1 for c in cov)
 
 
 def test_an_official_file_gives_every_level_of_the_curve(cell, denoiser, images, tmp_path):
@@ -346,9 +352,9 @@ def test_an_official_file_gives_every_level_of_the_curve(cell, denoiser, images,
     torch.save(torch.tensor([0.0, *eps_ms]), tmp_path / "ms_eps.pth")
     sampler = DDIM(5, "dp", eta=1.0, variance="analytic")
     filed = dataclasses.replace(cell, sampler=sampler, score_norms=ScoreNorms(file=str(tmp_path / "ms_eps.pth")))
-    curves = placed(filed, Ledger(tmp_path), denoiser, images).curves
+    curves = placed(filed, Ledger(tmp_path), *known(denoiser, images)).curves
     np.testing.assert_allclose(curves.eps_ms, eps_ms, rtol=1e-6)
     assert curves.levels == tuple(LEVELS.tolist())
     small = dataclasses.replace(filed, sampler=DDIM(5, "dp", eta=1.0))
     with pytest.raises(ValueError, match="an ms_eps file knows nothing of a bound with variance small or large"):
-        placed(small, Ledger(tmp_path), denoiser, images)
+        placed(small, Ledger(tmp_path), *known(denoiser, images))

@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fastdiff.accelerators import DeepCache, SkipTuning
+from fastdiff.accelerators import DeepCache, SkipTuning, branch_of, joins_of
 from fastdiff.diffusion.noise import noise_of
 from fastdiff.samplers import PLMS, PRESETS, DPMpp2M, Euler, Heun, UniPC, preset
 from fastdiff.sampling.denoiser import DTYPES, Denoiser
@@ -41,7 +41,7 @@ def test_a_trajectory_with_every_plan_stays_on_the_gpu(name, dtype, guidance):
     unet = build("native", {}).to(dtype)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
         unet = unet.to("cuda")
-        denoiser = Denoiser(unet, CARD, SkipTuning(0.8, 0.9), DeepCache(2, 2), guidance)
+        denoiser = Denoiser(unet, CARD, (SkipTuning(0.8, 0.9), DeepCache(2, 2)), guidance)
         noise = noise_of(0, range(4), CARD.shape, "cuda")
         cond = torch.zeros(4, dtype=torch.int64)
         with NoCopyToHost():
@@ -98,7 +98,7 @@ def test_a_second_order_trajectory_of_every_family_stays_on_the_gpu(family):
     card = ModelCard("fake", family, NETWORKS[family], (1, 28, 28), "none", parameterisation=kind, classes=10 * labels)
     plans = SkipTuning(0.8, 0.9, over_level="increasing", apply="deep"), DeepCache(2, 2, protect_last=1)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
-        denoiser = Denoiser(unet.to("cuda"), card, *plans)
+        denoiser = Denoiser(unet.to("cuda"), card, plans)
         cond = torch.zeros(4, dtype=torch.int64) if labels else None
         noise = noise_of(0, range(4), card.shape, "cuda")
         with NoCopyToHost():
@@ -114,7 +114,7 @@ SOLVERS = {
     "plms": PLMS(5),
 }
 PLANS = {
-    "none": (SkipTuning(), DeepCache()),
+    "none": (),
     "both": (SkipTuning(0.8, 0.9), DeepCache(2, 2)),
     "listed, window": (
         SkipTuning(0.8, over_level="window", window=(0.2, 0.7)),
@@ -134,11 +134,12 @@ def every() -> list:
 @pytest.mark.parametrize(("plans", "precision"), every())
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_trajectory_of_every_solver_plan_and_precision_stays_on_the_gpu(name, plans, precision):
-    unet, (tuning, cache) = build("native", {}).to(DTYPES[precision]), PLANS[plans]
+    unet, members = build("native", {}).to(DTYPES[precision]), PLANS[plans]
     with FakeTensorMode(allow_non_fake_inputs=True), torch.device("cuda"), torch.no_grad():
         unet = unet.to("cuda")
-        runner = Runner(unet, None if cache.off else cache.branch, tf32=precision == "tf32")
-        denoiser = Denoiser(unet, CARD, tuning, cache, 2.0, runner=runner)
+        joins, branch = joins_of(members, unet.rungs), branch_of(members)
+        runner = Runner(unet, joins, branch, tf32=precision == "tf32")
+        denoiser = Denoiser(unet, CARD, members, 2.0, runner=runner)
         noise, cond = noise_of(0, range(4), CARD.shape, "cuda"), torch.zeros(4, dtype=torch.int64)
         with NoCopyToHost():
             x = SOLVERS[name](denoiser, noise, cond)

@@ -22,9 +22,9 @@ from fastdiff.analytic import (
     read_store,
     write_store,
 )
-from fastdiff.bench.cell import Budget, Cell, key
+from fastdiff.bench.cell import Budget, key
 from fastdiff.bench.score_norms import norms_identity
-from fastdiff.data import DataCard, Images
+from fastdiff.data import Images
 from fastdiff.device import Device
 from fastdiff.metrics import ImageMetrics
 from fastdiff.samplers import DDIM
@@ -54,7 +54,7 @@ def some(levels):
 
 
 def test_the_estimate_agrees_with_the_closed_form_within_four_standard_errors(linear, images):
-    sigmas = some(linear.levels)
+    sigmas = some(linear.noise_levels.levels)
     norms = estimate(linear, images, sigmas, ScoreNorms(images=512), batch=100)
     assert list(norms) == sorted(sigmas)
     for sigma, (eps_ms, se, *_) in norms.items():
@@ -64,7 +64,7 @@ def test_the_estimate_agrees_with_the_closed_form_within_four_standard_errors(li
 
 
 def test_its_standard_error_is_the_spread_over_seeds_and_shrinks_as_one_over_root_m(linear, images):
-    sigma = float(linear.levels[399])
+    sigma = float(linear.noise_levels.levels[399])
     errors = []
     for count in (64, 1024):
         norms = [estimate(linear, images, [sigma], ScoreNorms(count, seed), batch=1024)[sigma] for seed in range(100)]
@@ -78,9 +78,9 @@ def test_its_standard_error_is_the_spread_over_seeds_and_shrinks_as_one_over_roo
 def test_the_estimate_is_that_of_the_uncached_network(random_unet, make_card, images):
     sigmas, knobs = [0.5, 5.0, 50.0], ScoreNorms(images=64)
     plain = estimate(Denoiser(random_unet, make_card()), images, sigmas, knobs, batch=32)
-    cached = estimate(Denoiser(random_unet, make_card(), deepcache=DeepCache(3, 2)), images, sigmas, knobs, batch=32)
+    cached = estimate(Denoiser(random_unet, make_card(), (DeepCache(3, 2),)), images, sigmas, knobs, batch=32)
     assert cached == plain
-    tuned = estimate(Denoiser(random_unet, make_card(), SkipTuning(0.5)), images, sigmas, knobs, batch=32)
+    tuned = estimate(Denoiser(random_unet, make_card(), (SkipTuning(0.5),)), images, sigmas, knobs, batch=32)
     assert all(abs(tuned[sigma].eps_ms - plain[sigma].eps_ms) > 1e-3 for sigma in sigmas)
 
 
@@ -113,7 +113,7 @@ def test_labels_are_those_of_the_images(fake_unet, make_card):
 def test_images_are_scaled_to_the_range_of_the_data(fake_unet, make_card):
     pixels = np.array([0, 255], dtype=np.uint8).repeat(64).reshape(2, 1, 8, 8)
     unet = fake_unet(lambda x, n, cond: x)
-    sigma = float(make_card().levels[0])
+    sigma = float(make_card().noise_levels.levels[0])
     denoiser = Denoiser(unet, make_card(classes=0), value_range=(0.0, 4.0))
     estimate(denoiser, Images(pixels, None), [sigma], ScoreNorms(images=2), batch=2)
     x = unet.calls[0][0] * (1 + sigma**2) ** 0.5
@@ -122,7 +122,7 @@ def test_images_are_scaled_to_the_range_of_the_data(fake_unet, make_card):
 
 
 def test_more_images_than_there_are_and_fewer_than_two_are_refused(linear, images):
-    with pytest.raises(ValueError, match="analytic.images is 10, but the data has 5"):
+    with pytest.raises(ValueError, match="score_norms.images is 10, but the data has 5"):
         estimate(linear, images[:5], [1.0], ScoreNorms(images=10), batch=5)
     with pytest.raises(ValueError, match="at least 2"):
         ScoreNorms(images=1)
@@ -285,24 +285,14 @@ def test_a_missing_file_is_named():
 
 
 @pytest.fixture
-def cell(make_card):
-    return Cell(
-        model=make_card(),
-        data=DataCard("digits", "npz", "none", 8, 1, sha256="1" * 64),
-        sampler=DDIM(10, variance="analytic"),
-        skip_tuning=SkipTuning(),
-        deepcache=DeepCache(),
-        score_norms=ScoreNorms(),
-        metrics=ImageMetrics("classifier", "classifier", "none", "2" * 64),
-        budget=Budget(),
-        device=Device(),
-    )
+def cell(make_cell):
+    return make_cell(sampler=DDIM(10, variance="analytic"))
 
 
 def test_the_key_of_norms_changes_with_all_that_norms_depend_on(cell):
     changes = [
-        {"skip_tuning": SkipTuning(0.9)},
-        {"skip_tuning": SkipTuning(rho_top=0.9)},
+        {"accelerators": (SkipTuning(0.9),)},
+        {"accelerators": (SkipTuning(rho_top=0.9),)},
         {"score_norms": ScoreNorms(seed=1)},
         {"score_norms": ScoreNorms(images=100)},
         {"data": dataclasses.replace(cell.data, sha256="3" * 64)},
@@ -318,7 +308,7 @@ def test_the_key_of_norms_changes_with_all_that_norms_depend_on(cell):
 
 def test_the_key_of_norms_does_not_change_with_what_they_do_not_depend_on(cell):
     changes = [
-        {"deepcache": DeepCache(3, 2)},
+        {"accelerators": (DeepCache(3, 2),)},
         {"sampler": DDIM(50, variance="analytic")},
         {"sampler": DDIM(10, "stride", eta=1.0, variance="analytic", clip="x0_and_eps", sigma2_clip=2.0)},
         {"budget": Budget(n=50_000, seed=7)},

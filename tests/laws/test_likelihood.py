@@ -52,7 +52,7 @@ def exact_cov(sigmas):
 
 def bound(denoiser, sampler, count=500):
     x0, noise = drawn(count)
-    sigmas = sampler.sigmas(denoiser)
+    sigmas = sampler.sigmas(denoiser.noise_levels)
     cov_x0 = exact_cov(sigmas) if sampler.variance == "analytic" else None
     with torch.inference_mode():
         return terms(denoiser, sampler, x0, noise, cov_x0=cov_x0).numpy(), sigmas
@@ -115,7 +115,7 @@ def test_a_cached_chain_whose_calls_are_all_full_has_the_bound_of_the_uncached_n
     """Its noise is a chain of q and not independent from term to term; the mean of each term is the same."""
     sampler = DDIM(8, eta=eta)
     plain, _ = bound(gaussian, sampler)
-    full = replace(gaussian, deepcache=DeepCache(2, protect_first=8))
+    full = replace(gaussian, accelerators=(DeepCache(2, protect_first=8),))
     assert not np.array_equal(plain, chain := cached_bound(full, sampler))
     se = np.hypot(plain.std(1, ddof=1), chain.std(1, ddof=1)) / math.sqrt(plain.shape[1])
     assert (np.abs(plain.mean(1) - chain.mean(1)) < 4.5 * se + 1e-9).all()
@@ -130,7 +130,8 @@ def test_terms_of_shallow_calls_are_those_of_x_t_and_x_full_of_one_chain(fake_un
     a, interval = 0.5, 3
     unet = fake_unet(lambda x, n, cond: a * x, torch.float64)
     sampler = DDIM(7, eta=eta)
-    sigmas = sampler.sigmas(denoiser := Denoiser(unet, make_card(classes=0), deepcache=DeepCache(interval, 1)))
+    denoiser = Denoiser(unet, make_card(classes=0), (DeepCache(interval, 1),))
+    sigmas = sampler.sigmas(denoiser.noise_levels)
     wide = replace(denoiser, value_range=(-1e6, 1e6))  # no clip, so that the moments are those of Gaussians
     found = cached_bound(wide, sampler, count=2000)[1:-1][::-1]
     expected, correlation, t_full = [], 1.0, sigmas[0]
@@ -149,8 +150,8 @@ def test_terms_of_shallow_calls_are_those_of_x_t_and_x_full_of_one_chain(fake_un
 
 def test_no_variance_bounds_a_cached_chain_better_than_its_own_joint_mse(random_unet, make_card, images):
     plan, sampler = DeepCache(3, 1), DDIM(6, eta=1.0, variance="analytic", clip="x0_and_eps")
-    denoiser, knobs = Denoiser(random_unet, make_card(classes=0), deepcache=plan), ScoreNorms(images=300)
-    sigmas = sampler.sigmas(denoiser)
+    denoiser, knobs = Denoiser(random_unet, make_card(classes=0), (plan,)), ScoreNorms(images=300)
+    sigmas = sampler.sigmas(denoiser.noise_levels)
     full, calls = plan.full_calls(6), joints(sigmas[:-1], plan.full_calls(6), 1.0)
     norms = estimate(denoiser, images, [t for t, f in zip(sigmas, full) if f], knobs, 100)
     shallow = estimate_joint(denoiser, images, [call for call in calls if call], knobs, 100)
@@ -254,7 +255,7 @@ def test_bits_are_nats_over_d_log_2_image_by_image_whatever_the_batch(gaussian, 
 def test_terms_by_level_are_what_a_trajectory_s_bound_is_made_of(gaussian, images):
     """bound_terms of estimated recon and decoder: the mean bound over other noise, within four standard errors."""
     sampler = DDIM(5, eta=1.0, variance="large")
-    sigmas = sampler.sigmas(gaussian)[:-1]
+    sigmas = sampler.sigmas(gaussian.noise_levels)[:-1]
     known = estimate_terms(gaussian, images, sigmas, ScoreNorms(images=300), 100)
     recon, decoder = (np.array([known[t][i] for t in sigmas[::-1]]) for i in (0, 2))
     F = bound_terms(np.array(sigmas[::-1]), recon, decoder, 1.0, "large")

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from networks import ones
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastdiff.accelerators import DeepCache, SkipTuning
-from fastdiff.profiling import Cost, call_cost, trajectory_cost
+from fastdiff.bench.cost import cost_of
+from fastdiff.bench.resources import Resources
+from fastdiff.profiling import Cost, call_cost
 from fastdiff.samplers import DDIM
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import build, walk
@@ -29,38 +32,60 @@ def counted(run) -> Cost:
     return Cost(sum(flops.values()) // 2, conv // 2, (conv + sum(linear)) // 2)
 
 
+@pytest.fixture
+def stated(make_cell):
+    """stated(*accelerators, **changed) -> what a cell of seven steps says it costs."""
+
+    def of(*accelerators, **changed) -> Cost:
+        found = cost_of(make_cell(**{"sampler": DDIM(7), "accelerators": accelerators} | changed), Resources(), rungs=6)
+        return Cost(*(found[name] for name in Cost._fields))
+
+    return of
+
+
 def sampled(denoiser, steps=7, **knobs) -> Cost:
     noise = torch.zeros(1, *SHAPE)
     return counted(lambda: DDIM(steps, **knobs)(denoiser, lambda i: noise, torch.tensor([0])))
 
 
-def test_a_trajectory_costs_its_calls(random_unet, make_card, cost):
+def test_a_trajectory_costs_its_calls(random_unet, make_card, cost, stated):
     full = cost()
     assert 0 < full.conv_macs < full.macs
     assert sampled(Denoiser(random_unet, make_card())) == full * 7
-    assert trajectory_cost(full, full, [True] * 7) == full * 7
+    assert stated() == full * 7
 
 
-def test_noise_and_skip_tuning_cost_nothing(random_unet, make_card, cost):
-    assert sampled(Denoiser(random_unet, make_card(), SkipTuning(0.5)), eta=1.0) == cost() * 7
+def test_noise_and_skip_tuning_cost_nothing(random_unet, make_card, cost, stated):
+    assert sampled(Denoiser(random_unet, make_card(), (SkipTuning(0.5),)), eta=1.0) == cost() * 7
+    assert stated(SkipTuning(0.5)) == cost() * 7
 
 
 @pytest.mark.parametrize("interval", [2, 3, 7])
 @pytest.mark.parametrize("branch", [1, 2, 4, 6])
-def test_a_cached_trajectory_costs_its_full_and_its_shallow_calls(random_unet, make_card, cost, interval, branch):
+def test_a_cached_trajectory_costs_its_full_and_its_shallow_calls(
+    random_unet, make_card, cost, stated, interval, branch
+):
     plan = DeepCache(interval, branch)
-    found = sampled(Denoiser(random_unet, make_card(), deepcache=plan))
-    assert found == trajectory_cost(cost(), cost(branch), plan.full_calls(7))
+    full = sum(plan.full_calls(7))
+    found = sampled(Denoiser(random_unet, make_card(), (plan,)))
+    assert found == stated(plan) == cost() * full + cost(branch) * (7 - full)
 
 
-def test_calls_beyond_the_steps_asked_for_cost_as_shallow_ones(random_unet, make_card, cost):
-    found = sampled(Denoiser(random_unet, make_card(), deepcache=DeepCache(5, 2)), steps=15, spacing="stride")
-    assert found == cost() * 3 + cost(2) * 13
+def test_calls_beyond_the_steps_asked_for_cost_as_shallow_ones(random_unet, make_card, cost, stated):
+    found = sampled(Denoiser(random_unet, make_card(), (DeepCache(5, 2),)), steps=15, spacing="stride")
+    assert found == stated(DeepCache(5, 2), sampler=DDIM(15, "stride")) == cost() * 3 + cost(2) * 13
 
 
-def test_guidance_costs_every_call_twice(random_unet, make_card, cost):
-    found = sampled(Denoiser(random_unet, make_card(), deepcache=DeepCache(3, 2), guidance=2.0))
-    assert found == trajectory_cost(cost(), cost(2), DeepCache(3).full_calls(7)) * 2
+def test_guidance_costs_every_call_twice(random_unet, make_card, cost, stated):
+    found = sampled(Denoiser(random_unet, make_card(), (DeepCache(3, 2),), guidance=2.0))
+    assert found == stated(DeepCache(3, 2), guidance=2.0) == (cost() * 3 + cost(2) * 4) * 2
+
+
+def test_calls_that_the_kept_output_answers_cost_nothing(random_unet, make_card, make_cell, cost, stated):
+    found = sampled(Denoiser(random_unet, make_card(), (DeepCache(3, branch=0),)))
+    assert found == stated(DeepCache(3, branch=0)) == cost() * 3
+    record = cost_of(make_cell(sampler=DDIM(7), accelerators=(DeepCache(3, branch=0),)), Resources())
+    assert (record["nfe"], record["full_calls"], record["shallow_call_macs"]) == (3, 3, 0)
 
 
 def test_a_deeper_branch_costs_more_and_the_deepest_less_than_a_full_call_by_the_bottleneck(random_unet, cost):
@@ -71,15 +96,14 @@ def test_a_deeper_branch_costs_more_and_the_deepest_less_than_a_full_call_by_the
     assert costs[-1] + bottleneck == cost()
 
 
-@pytest.mark.parametrize("branch", [0, 7])
-def test_a_branch_that_the_network_does_not_have_costs_nothing_that_could_be_told(cost, branch):
-    with pytest.raises(ValueError, match=f"branch is {branch}; this network's skips are 1 .. 6"):
-        cost(branch)
+def test_a_branch_that_the_network_does_not_have_costs_nothing_that_could_be_told(cost):
+    with pytest.raises(ValueError, match="branch is 7; this network's skips are 1 .. 6"):
+        cost(7)
 
 
 def test_cost_is_per_image(random_unet, cost):
     x, c_noise, cond = torch.zeros(5, *SHAPE), torch.ones(5), torch.zeros(5, dtype=torch.int64)
-    found = counted(lambda: walk(random_unet, x, c_noise, cond, torch.ones(6)))
+    found = counted(lambda: walk(random_unet, x, c_noise, cond, ones(random_unet)))
     assert found == cost() * 5
 
 
@@ -107,8 +131,9 @@ TABLE_2 = {2: 4.15, 3: 3.54, 5: 3.01, 10: 2.63}
 
 
 def conv_gmacs(interval: int, branch: int, calls: int = 100) -> float:
-    costs = [call_cost("ddim", CIFAR10, (3, 32, 32), m) for m in (None, branch)]
-    return trajectory_cost(*costs, DeepCache(interval, branch).full_calls(calls)).conv_macs / calls / 1e9
+    full, shallow = (call_cost("ddim", CIFAR10, (3, 32, 32), m).conv_macs for m in (None, branch))
+    full_calls = sum(DeepCache(interval, branch).full_calls(calls))
+    return (full * full_calls + shallow * (calls - full_calls)) / calls / 1e9
 
 
 def test_the_cifar10_network_has_the_paper_s_macs():

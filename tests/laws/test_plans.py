@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from networks import scaled
 
 from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.samplers import DDIM
@@ -56,7 +57,7 @@ def test_the_first_call_is_full_and_then_every_interval_th():
 )
 def test_calls_beyond_the_steps_asked_for_are_shallow_unless_nothing_is_cached(denoiser, interval, full):
     sampler = DDIM(15, spacing="stride")
-    assert sampler.calls(denoiser) == 16  # range(0, 1000, 1000 // 15), as in ermongroup/ddim
+    assert len(sampler.call_sigmas(denoiser.noise_levels)) == 16  # range(0, 1000, 1000 // 15), as in ermongroup/ddim
     calls = DeepCache(interval).full_calls(16, asked=15)
     assert len(calls) == 16
     assert [i for i, is_full in enumerate(calls) if is_full] == full
@@ -68,14 +69,17 @@ def test_the_network_runs_every_rung_on_just_the_full_calls_of_a_trajectory_long
     sampler = DDIM(15, spacing="stride")
     for interval, full in ((1, 16), (3, 5), (5, 3)):
         bottlenecks.clear()
-        denoiser = Denoiser(random_unet, make_card(), deepcache=DeepCache(interval, 2))
+        denoiser = Denoiser(random_unet, make_card(), (DeepCache(interval, 2),))
         sampler(denoiser, lambda i: torch.zeros(1, 1, 8, 8), torch.tensor([0]))
         assert len(bottlenecks) == full
 
 
 def test_knobs_outside_their_range_are_refused_with_the_reason():
-    for knobs in ({"interval": 0}, {"branch": 0}):
-        with pytest.raises(ValueError, match="1"):
+    for knobs, said in (
+        ({"interval": 0}, "at least 1"),
+        ({"branch": -1}, r"branch is -1; 0 keeps the output, 1 \.\. K"),
+    ):
+        with pytest.raises(ValueError, match=said):
             DeepCache(**knobs)
     for knobs in ({"rho_bottom": -0.1}, {"rho_top": 2.1}):
         with pytest.raises(ValueError, match=next(iter(knobs))):
@@ -83,7 +87,7 @@ def test_knobs_outside_their_range_are_refused_with_the_reason():
 
 
 def test_a_trajectory_refuses_one_call_more_than_it_was_begun_for(denoiser):
-    step, x = denoiser.start(3, torch.tensor([0])), torch.zeros(1, 1, 8, 8)
+    step, x = denoiser.start([1.0] * 3, torch.tensor([0])), torch.zeros(1, 1, 8, 8)
     for _ in range(3):
         step(x, 1.0)
     with pytest.raises(RuntimeError, match="3 network calls"):
@@ -91,37 +95,37 @@ def test_a_trajectory_refuses_one_call_more_than_it_was_begun_for(denoiser):
 
 
 def test_interleaved_trajectories_of_one_denoiser_do_not_share_a_trunk(random_unet, make_card):
-    denoiser = Denoiser(random_unet, make_card(), deepcache=DeepCache(4, 2))
+    denoiser = Denoiser(random_unet, make_card(), (DeepCache(4, 2),))
     x = torch.randn(2, 4, 1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     sigmas, cond = [20.0, 5.0, 1.0, 0.2], torch.tensor([1])
 
     alone = []
     for arm in range(2):
-        step = denoiser.start(4, cond)
+        step = denoiser.start(sigmas, cond)
         alone.append([step(x[arm, i], t) for i, t in enumerate(sigmas)])
-    steps = [denoiser.start(4, cond) for _ in range(2)]
+    steps = [denoiser.start(sigmas, cond) for _ in range(2)]
     together = [[step(x[arm, i], t) for arm, step in enumerate(steps)] for i, t in enumerate(sigmas)]
     for i in range(4):
         for arm in range(2):
             assert torch.equal(together[i][arm], alone[arm][i])
     assert not torch.equal(
-        alone[0][1], denoiser.start(1, cond)(x[0, 1], sigmas[1])
+        alone[0][1], denoiser.start(sigmas[1:2], cond)(x[0, 1], sigmas[1])
     )  # the second call was indeed shallow
 
 
 @pytest.mark.parametrize("branch", [1, 2, 5])
 def test_a_trajectory_with_both_plans_is_the_loop_of_walks_written_by_hand(random_unet, make_card, branch):
-    plans = {"skip_tuning": SkipTuning(0.5, 0.9), "deepcache": DeepCache(3, branch)}
+    plans = SkipTuning(0.5, 0.9), DeepCache(3, branch)
     card, cond, sampler = make_card(), torch.tensor([0, 2]), DDIM(7)
-    scales = torch.tensor(plans["skip_tuning"].scales(6))
+    scales = torch.tensor(plans[0].scales(6))
     start = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
-    denoiser = Denoiser(random_unet, card, **plans)
-    sigmas, trunk = sampler.sigmas(denoiser), None
+    denoiser = Denoiser(random_unet, card, plans)
+    sigmas, trunk = sampler.sigmas(denoiser.noise_levels), None
     x = (1 + sigmas[0] ** 2) ** 0.5 * start
     for i, (t, s) in enumerate(zip(sigmas, sigmas[1:])):
-        n = torch.full((2,), float(1 + abs(card.levels - t).argmin()))
-        out, trunk = walk(random_unet, x / (1 + t**2) ** 0.5, n, cond, scales, branch, trunk if i % 3 else None)
+        n = torch.full((2,), float(1 + abs(card.noise_levels.levels - t).argmin()))
+        out, trunk = walk(random_unet, x / (1 + t**2) ** 0.5, n, cond, scaled(scales), branch, trunk if i % 3 else None)
         x0 = x - t * out
         x = x0 + s * ((x - x0) / t)
     assert torch.equal(sampler(denoiser, lambda i: start, cond), x)
@@ -228,15 +232,15 @@ def test_rho_of_a_trajectory_follows_the_level_of_each_call(random_unet, make_ca
     """What a time-dependent plan computes is the loop of walks, each with the factors of its own noise level."""
     plan = SkipTuning(0.3, 0.9, over_level="decreasing")
     card, cond, sampler = make_card(), torch.tensor([0, 2]), DDIM(5)
-    denoiser = Denoiser(random_unet, card, plan)
+    denoiser = Denoiser(random_unet, card, (plan,))
     start = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    low, high = np.log(card.levels[[0, -1]])
-    sigmas = sampler.sigmas(denoiser)
+    low, high = np.log(card.noise_levels.levels[[0, -1]])
+    sigmas = sampler.sigmas(denoiser.noise_levels)
     x = (1 + sigmas[0] ** 2) ** 0.5 * start
     for t, s in zip(sigmas, sigmas[1:]):
         scales = torch.tensor(plan.scales(6, (np.log(t) - low) / (high - low)))
-        n = torch.full((2,), float(1 + abs(card.levels - t).argmin()))
-        x0 = x - t * walk(random_unet, x / (1 + t**2) ** 0.5, n, cond, scales)[0]
+        n = torch.full((2,), float(1 + abs(card.noise_levels.levels - t).argmin()))
+        x0 = x - t * walk(random_unet, x / (1 + t**2) ** 0.5, n, cond, scaled(scales))[0]
         x = x0 + s * ((x - x0) / t)
     torch.testing.assert_close(sampler(denoiser, lambda i: start, cond), x, rtol=0, atol=1e-5)
 

@@ -12,25 +12,29 @@ import pytest
 import torch
 
 from fastdiff.analytic import Norm, covariances
+from fastdiff.diffusion.noise_levels import NoiseLevels
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.samplers import DDIM, PRESETS, preset
 
 S2 = 0.25
 
 
-class Gaussian:
-    """The exact denoiser of N(0, S^2 I), begun at its exact marginal; what it was called with is kept."""
-
-    vp, value_range, cov_max = True, (-1.0, 1.0), 1.0
-
-    def __init__(self, levels=None):
-        self.levels = Schedule().levels() if levels is None else levels
-        self.calls = []
-
+class Marginal(NoiseLevels):
     def prior_scale(self, sigma):
         return math.sqrt(S2 + sigma**2)
 
-    def start(self, calls, cond=None, asked=None):
+
+class Gaussian:
+    """The exact denoiser of N(0, S^2 I), begun at its exact marginal; what it was called with is kept."""
+
+    value_range, cov_max = (-1.0, 1.0), 1.0
+
+    def __init__(self, levels=None):
+        levels = Schedule().levels() if levels is None else levels
+        self.noise_levels = Marginal(levels, (levels[0], levels[-1]), levels[0], levels[-1], vp=True)
+        self.calls = []
+
+    def start(self, sigmas, cond=None, asked=None):
         def denoise(x, sigma):
             self.calls.append((sigma, x))
             return S2 / (S2 + sigma**2) * x
@@ -49,7 +53,7 @@ def exact_cov(sigmas):
 
 def run(sampler, denoiser):
     """Var x at each call, beside its exact value, and the final variance."""
-    sigmas = sampler.sigmas(denoiser)
+    sigmas = sampler.sigmas(denoiser.noise_levels)
     cov = exact_cov(sigmas) if sampler.variance == "analytic" else None
     out = sampler(denoiser, unit_noise(len(sigmas) - 1), cov_x0=cov)
     found = np.array([float(x.square().sum()) for _, x in denoiser.calls])
@@ -62,7 +66,9 @@ def test_analytic_variance_keeps_a_gaussian_at_its_exact_marginal_at_three_steps
     sampler = DDIM(3, spacing, eta=eta, variance="analytic", state_dtype="float64")
     found, exact, last = run(sampler, Gaussian())
     np.testing.assert_allclose(found / exact, 1, rtol=0, atol=1e-9)
-    t = sampler.sigmas(Gaussian())[-2]  # the last step returns E[x0 | x], which has lost the posterior's variance
+    t = sampler.sigmas(Gaussian().noise_levels)[
+        -2
+    ]  # the last step returns E[x0 | x], which has lost the posterior's variance
     assert last == pytest.approx(S2**2 / (S2 + t**2), rel=1e-9)
 
 
@@ -128,13 +134,13 @@ def test_analytic_variance_is_the_exact_posterior_covariance_of_the_forward_proc
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_no_step_keeps_more_noise_than_the_next_level_has(eta):
-    sigmas = DDIM(10, eta=eta).sigmas(Gaussian())
+    sigmas = DDIM(10, eta=eta).sigmas(Gaussian().noise_levels)
     for (keep, var), s in zip(DDIM(10, eta=eta).coefficients(sigmas, None, vp=True), sigmas[1:]):
         assert keep**2 + var == pytest.approx(s**2, rel=1e-12)
 
 
 def test_small_variance_is_analytic_variance_of_data_without_spread():
-    sigmas = DDIM(10).sigmas(Gaussian())
+    sigmas = DDIM(10).sigmas(Gaussian().noise_levels)
     for eta in (0.0, 0.7, 1.0):
         small = DDIM(10, eta=eta).coefficients(sigmas, None, vp=True)
         analytic = DDIM(10, eta=eta, variance="analytic").coefficients(sigmas, [0.0] * 10, vp=True)
@@ -146,21 +152,21 @@ def test_a_trajectory_descends_through_training_levels_to_zero(spacing):
     denoiser = Gaussian()
     for steps in (1, 2, 3, 10, 15, 50, 1000):
         sampler = DDIM(steps, spacing)
-        sigmas = sampler.sigmas(denoiser)
+        sigmas = sampler.sigmas(denoiser.noise_levels)
         assert sigmas[-1] == 0
         assert (np.diff(sigmas) < 0).all()
-        assert set(sigmas[:-1]) <= set(denoiser.levels.tolist())
-        assert sampler.calls(denoiser) == len(sigmas) - 1
+        assert set(sigmas[:-1]) <= set(denoiser.noise_levels.levels.tolist())
+        assert sampler.call_sigmas(denoiser.noise_levels) == sigmas[:-1]
         if spacing == "even":
             assert len(sigmas) == steps + 1
-            assert sigmas[0] == denoiser.levels[-1]
+            assert sigmas[0] == denoiser.noise_levels.levels[-1]
 
 
 def test_even_spacing_is_the_official_trajectory_of_ten_steps():
     # Bao et al. 2022, App. F.4, for N = 1000, K = 10
     levels = Schedule().levels()
     expected = [1, 112, 223, 334, 445, 556, 667, 778, 889, 1000]
-    assert DDIM(10).sigmas(Gaussian())[-2::-1] == [levels[n - 1] for n in expected]
+    assert DDIM(10).sigmas(Gaussian().noise_levels)[-2::-1] == [levels[n - 1] for n in expected]
 
 
 def test_a_single_step_is_one_network_call_from_pure_noise():
@@ -178,7 +184,7 @@ def test_the_noise_of_a_step_is_asked_for_by_its_number_and_only_where_there_is_
 
 
 def test_sigma2_clip_binds_on_the_step_that_lands_on_the_smallest_level_and_on_no_other():
-    sigmas = DDIM(10).sigmas(Gaussian())
+    sigmas = DDIM(10).sigmas(Gaussian().noise_levels)
     free = DDIM(10, eta=1.0, variance="large").coefficients(sigmas, None, vp=True)
     clipped = DDIM(10, eta=1.0, variance="large", sigma2_clip=1.0).coefficients(sigmas, None, vp=True)
     assert [a == b for a, b in zip(free, clipped)] == [True] * 8 + [False, True]
@@ -199,7 +205,7 @@ def test_sigma2_clip_of_a_network_that_is_not_vp_has_no_factor_1_plus_s2():
 class Wild(Gaussian):
     """Raw x0 far outside the data's range."""
 
-    def start(self, calls, cond=None, asked=None):
+    def start(self, sigmas, cond=None, asked=None):
         return lambda x, sigma: (self.calls.append((sigma, x)), x + 5.0)[1]
 
 
@@ -242,13 +248,13 @@ def test_impossible_knobs_are_refused_with_the_menu(knobs, message):
 def test_an_unknown_spacing_is_refused_with_the_menu():
     menu = "dp, dp_plain, even, karras, leading, logsnr, power2, quadratic, stride"
     with pytest.raises(ValueError, match=f"spacing 'sqrt' is not one of: {menu}"):
-        DDIM(10, "sqrt").sigmas(Gaussian())
+        DDIM(10, "sqrt").sigmas(Gaussian().noise_levels)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
 def test_impossible_numbers_of_steps_are_refused(steps):
     with pytest.raises(ValueError, match=r"takes 1 \.\. 1000"):
-        DDIM(steps).sigmas(Gaussian())
+        DDIM(steps).sigmas(Gaussian().noise_levels)
 
 
 def test_analytic_variance_without_score_norms_is_refused():

@@ -8,7 +8,7 @@ import torch
 from gaussian import S2, Gaussian, ones
 
 from fastdiff.diffusion.schedules import Schedule
-from fastdiff.samplers import DDIM, SOLVERS, DPMpp2M, Euler, UniPC
+from fastdiff.samplers import DDIM, SAMPLERS, DPMpp2M, Euler, UniPC
 
 ALL = [Euler, DPMpp2M, UniPC]
 
@@ -114,7 +114,7 @@ def test_unipc_corrects_a_point_with_the_call_made_at_the_predicted_one():
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_unipc_begins_and_ends_with_fewer_levels(order):
-    rows = UniPC(7, order=order).coefficients(UniPC(7).sigmas(Gaussian()))
+    rows = UniPC(7, order=order).coefficients(UniPC(7).sigmas(Gaussian().noise_levels))
     assert [len(predictor) + 1 for predictor, _ in rows] == [min(order, p) for p in (1, 2, 3, 4, 3, 2, 1)]
     assert [len(corrector) for _, corrector in rows[:-1]] == [min(order, p) for p in (1, 2, 3, 4, 3, 2)]
 
@@ -125,18 +125,18 @@ def test_a_trajectory_takes_one_call_a_step_and_no_noise_but_the_start(solver, s
     denoiser, sampler, asked = Gaussian(), solver(steps), []
     out = sampler(denoiser, lambda i: (asked.append(i), torch.ones(2, 1, 3, 3))[1])
     assert asked == [0] and out.shape == (2, 1, 3, 3)
-    assert len(denoiser.calls) == sampler.calls(denoiser) == sampler.asked == steps
-    assert denoiser.begun == (steps, steps)
-    assert [sigma for sigma, _ in denoiser.calls] == sampler.sigmas(denoiser)[:-1]
-    assert sampler.sigmas(denoiser)[-1] == 0
+    assert len(denoiser.calls) == sampler.asked == steps
+    assert denoiser.begun == (sampler.call_sigmas(denoiser.noise_levels), steps)
+    assert [sigma for sigma, _ in denoiser.calls] == sampler.sigmas(denoiser.noise_levels)[:-1]
+    assert sampler.sigmas(denoiser.noise_levels)[-1] == 0
 
 
 @pytest.mark.parametrize("solver", ALL)
 def test_a_spacing_with_more_levels_than_steps_takes_more_calls_than_asked(solver):
     denoiser, sampler = Gaussian(levels=Schedule().levels()), solver(15, "stride")
     sampler(denoiser, ones)
-    assert len(denoiser.calls) == sampler.calls(denoiser) == 16
-    assert denoiser.begun == (16, 15) and sampler.asked == 15
+    assert len(denoiser.calls) == 16
+    assert denoiser.begun == (sampler.call_sigmas(denoiser.noise_levels), 15) and sampler.asked == 15
 
 
 @pytest.mark.parametrize("solver", ALL)
@@ -159,12 +159,12 @@ def test_the_state_has_the_dtype_asked_for(solver, dtype):
 def test_levels_that_come_twice_are_refused_where_the_solver_divides_by_their_distance(solver):
     denoiser = Gaussian(levels=Schedule().levels())
     with pytest.raises(ValueError) as raised:
-        solver(100, "quadratic").sigmas(denoiser)
+        solver(100, "quadratic").sigmas(denoiser.noise_levels)
     assert str(raised.value) == (
         f"spacing 'quadratic' repeats noise levels at 100 steps; {solver.solver} divides by their distance: use fewer"
         " steps or another spacing"
     )
-    assert len(solver(10, "quadratic").sigmas(denoiser)) == 11
+    assert len(solver(10, "quadratic").sigmas(denoiser.noise_levels)) == 11
     coarse = Gaussian(rounded=lambda sigma: max(round(sigma), 1))
     with pytest.raises(ValueError, match="spacing 'karras' repeats noise levels at 20 steps"):
         solver(20)(coarse, ones)
@@ -197,14 +197,14 @@ def test_senseless_knobs_are_refused_with_the_menu(knobs, reason):
 @pytest.mark.parametrize("solver", ALL)
 def test_impossible_numbers_of_steps_are_refused(solver):
     with pytest.raises(ValueError, match="steps is 0"):
-        solver(0).sigmas(Gaussian())
+        solver(0).sigmas(Gaussian().noise_levels)
     with pytest.raises(ValueError, match=r"takes 1 \.\. 1000"):
-        solver(1001, "even").sigmas(Gaussian(levels=Schedule().levels()))
+        solver(1001, "even").sigmas(Gaussian(levels=Schedule().levels()).noise_levels)
 
 
 def test_the_identity_is_the_solver_and_what_differs_from_its_defaults():
     assert UniPC(5).identity() == {"solver": "unipc", "steps": 5}
     assert UniPC(5, "logsnr", order=3).identity() == {"solver": "unipc", "steps": 5, "spacing": "logsnr", "order": 3}
-    identities = [str(sampler(5).identity()) for sampler in SOLVERS.values()]
-    assert len(set(identities)) == len(SOLVERS)
-    assert all(SOLVERS[solver.solver] is solver for solver in ALL)
+    solvers = {SAMPLERS.get(name) for name in SAMPLERS.names()}
+    assert len({str(sampler(5).identity()) for sampler in solvers}) == len(solvers) > len(ALL)
+    assert all(SAMPLERS.get(solver.solver) is solver for solver in ALL)

@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from fastdiff.diffusion.noise_levels import NoiseLevels
 from fastdiff.diffusion.spacing import karras, logsnr, power2, quadratic, trajectory
 
 ANALYTIC = Path(__file__).parent.parent / "fixtures" / "analytic"
+
+
+def trained(levels: np.ndarray) -> NoiseLevels:
+    """The noise levels of a network that was trained at these."""
+    return NoiseLevels(levels, (levels[0], levels[-1]), levels[0], levels[-1])
 
 
 def test_quadratic_spacing_is_the_official_one_with_its_duplicates():
@@ -45,7 +50,7 @@ def test_karras_steps_are_even_in_the_root_and_logsnr_steps_in_the_logarithm():
 
 
 def test_a_network_without_training_levels_refuses_the_rules_that_need_them():
-    continuous = SimpleNamespace(levels=None, span=(0.002, 80.0))
+    continuous = NoiseLevels(None, (0.002, 80.0), 0.0, np.inf)
     for spacing in ("even", "leading", "power2", "quadratic", "stride"):
         with pytest.raises(ValueError, match=f"'{spacing}' places steps on training levels; .* use karras, logsnr"):
             trajectory(spacing, 5, continuous)
@@ -53,21 +58,21 @@ def test_a_network_without_training_levels_refuses_the_rules_that_need_them():
     with pytest.raises(ValueError, match="steps is 0"):
         trajectory("karras", 0, continuous)
     with pytest.raises(ValueError, match="'sqrt' is not one of"):
-        trajectory("sqrt", 3, SimpleNamespace(levels=np.arange(1.0, 9), span=(1.0, 8.0)))
+        trajectory("sqrt", 3, trained(np.arange(1.0, 9)))
 
 
 @pytest.mark.parametrize("spacing", ["even", "karras", "logsnr", "power2", "quadratic", "stride"])
 def test_every_trajectory_descends_to_zero(spacing):
-    denoiser = SimpleNamespace(levels=np.geomspace(0.01, 150, 1000), span=(0.01, 150.0))
+    noise_levels = trained(np.geomspace(0.01, 150, 1000))
     for steps in (1, 2, 7, 100):
-        sigmas = trajectory(spacing, steps, denoiser)
+        sigmas = trajectory(spacing, steps, noise_levels)
         assert sigmas[-1] == 0 < sigmas[-2] and all(a >= b for a, b in zip(sigmas, sigmas[1:]))
 
 
 def test_leading_spacing_is_a_level_above_stride_and_never_beyond_the_last():
     levels = np.geomspace(0.01, 150, 1000)
     for steps in (1, 50, 250, 500):
-        sigmas = trajectory("leading", steps, SimpleNamespace(levels=levels, span=(0.01, 150.0)))
+        sigmas = trajectory("leading", steps, trained(levels))
         assert sigmas[:-1] == [levels[n] for n in reversed(range(1, 1000, 1000 // steps))]  # n counts from 0 here
     with pytest.raises(ValueError, match="'leading' lies above `stride`: with 1000 noise levels at most 500 steps"):
-        trajectory("leading", 501, SimpleNamespace(levels=levels, span=(0.01, 150.0)))
+        trajectory("leading", 501, trained(levels))

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
-from networks import ones, randomised
+from networks import ones, randomised, scaled
 
 from fastdiff.profiling import call_cost
 from fastdiff.unets import build, walk
@@ -149,7 +149,7 @@ def test_scales_multiply_the_skip_half_of_every_concat(small, inputs):
             return torch.cat([x[:, :width], x[:, width:] * scale], 1), emb
 
         by_hooks.up[i // 2].block[1 - i % 2].register_forward_pre_hook(hook)
-    tuned = walk(small, *inputs, scales)[0]
+    tuned = walk(small, *inputs, scaled(scales))[0]
     assert torch.equal(by_hooks(*inputs[:2]), tuned)
     assert (small(*inputs[:2]) - tuned).abs().max() > 0.01
 

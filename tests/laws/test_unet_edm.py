@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import ones, scaled
 
 from fastdiff.unets import build, walk
 from fastdiff.unets.edm_blocks import Block, Conv, Fourier, Positional, Resample
@@ -88,10 +89,6 @@ def equal(state, expected) -> bool:
     return torch.equal(x, expected[0]) and (image is expected[1] or torch.equal(image, expected[1]))
 
 
-def ones(net):
-    return torch.ones(net.rungs)
-
-
 def relative(a, b):
     return float((a - b).norm() / b.norm())
 
@@ -129,7 +126,7 @@ def test_scaled_skips_give_the_official_numbers(golden, case):
     coefficients, pixels = net.preconditioning, sigma[:, None, None, None]
     rho = tensors["inputs/rho"].flip(0)  # stored deepest first
     assert agrees("D_x_rho1", net(x, sigma, labels))
-    raw, _ = walk(net, x / coefficients.scale(pixels), coefficients.noise(sigma), labels, rho)
+    raw, _ = walk(net, x / coefficients.scale(pixels), coefficients.noise(sigma), labels, scaled(rho))
     assert agrees("D_x_rho", coefficients.skip(pixels) * x + coefficients.out(pixels) * raw)
 
 
@@ -145,7 +142,7 @@ def test_the_walk_equals_the_straight_line_loop_bitwise_and_unit_rho_changes_no_
 
 def test_scales_act_on_the_skip_half_of_every_concat(net, inputs):
     scales = torch.linspace(1.1, 0.4, net.rungs)
-    tuned = walk(net, *inputs, scales)[0]
+    tuned = walk(net, *inputs, scaled(scales))[0]
     assert torch.equal(tuned, straight(net, *inputs, scales)[0])
     assert not torch.equal(tuned, straight(net, *inputs)[0])
 
@@ -156,17 +153,17 @@ def test_every_branchs_trunk_is_the_state_entering_its_concat_and_stands_in_for_
     scales = torch.linspace(0.8, 1.2, net.rungs)
     expected, entering = straight(net, *inputs, scales)
     for branch in range(1, net.rungs + 1):
-        out, trunk = walk(net, *inputs, scales, branch)
+        out, trunk = walk(net, *inputs, scaled(scales), branch)
         assert torch.equal(out, expected)
         assert equal(trunk, entering[branch - 1])
 
-        shallow, kept = walk(net, later, c_later, cond, scales, branch, trunk)
+        shallow, kept = walk(net, later, c_later, cond, scaled(scales), branch, trunk)
         replaced, _ = straight(net, later, c_later, cond, scales, replace=(branch - 1, entering[branch - 1]))
         assert torch.equal(shallow, replaced)
         assert kept is trunk
         assert equal(trunk, entering[branch - 1])  # read, never written to
 
-        again, _ = walk(net, *inputs, scales, branch, trunk)  # nothing changed: a shallow call is a full call
+        again, _ = walk(net, *inputs, scaled(scales), branch, trunk)  # nothing changed: a shallow call is a full call
         assert torch.equal(again, expected)
 
 
@@ -464,7 +461,7 @@ def on_meta(arch, batch=2):
         net = Watched(build("edm", arch))
         cond = torch.zeros(batch, dtype=torch.int64) if arch.get("label_dim") else None
         x = torch.empty(batch, 3, arch["img_resolution"], arch["img_resolution"])
-        out, _ = walk(net, x, torch.empty(batch), cond, torch.ones(net.rungs))
+        out, _ = walk(net, x, torch.empty(batch), cond, ones(net))
         assert out.shape == x.shape
         assert net.unet(x, 1.0, cond).shape == x.shape
     return net.concats, sum(weight.numel() for weight in net.unet.parameters())

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 import torch
+from networks import ones, scaled
 
 from fastdiff.profiling import call_cost
 from fastdiff.unets import build, hf, laid_out, walk
@@ -156,10 +157,6 @@ def inputs(case: str, seed: int = 1):
     return x, c_noise, cond
 
 
-def ones(unet):
-    return torch.ones(unet.rungs)
-
-
 def concats(model):
     """The decoder's resnets, rung 0 first: each gets the concat of its rung."""
     return [resnet for block in model.up_blocks for resnet in block.resnets][::-1]
@@ -291,7 +288,7 @@ def test_scales_are_diffusers_with_scaled_skips(case):
         return torch.cat([trunk, skip * scales[i]], 1)
 
     expected, _ = official_output(official(case), x, c_noise, cond, change)
-    assert torch.equal(walk(unet, x, c_noise, cond, scales)[0], expected)
+    assert torch.equal(walk(unet, x, c_noise, cond, scaled(scales))[0], expected)
 
 
 @pytest.mark.parametrize("case", ["ddpm", "labels", "adm", "sd"])

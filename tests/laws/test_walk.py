@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from networks import ones, scaled
 from torch import nn
 
 from fastdiff.accelerators import DeepCache, SkipTuning
@@ -52,10 +53,6 @@ def inputs():
     return torch.randn(3, 1, 8, 8), torch.tensor([0.0, 400.0, 999.0]), torch.tensor([0, 2, 3])
 
 
-def ones(unet):
-    return torch.ones(unet.rungs)
-
-
 def relative(a, b):
     return float((a - b).abs().max() / b.abs().max())
 
@@ -87,10 +84,10 @@ def test_identity_plans_change_no_bit_of_an_image(random_unet, make_card, eta):
     cond, sampler, card = torch.tensor([0, 1, 2, 3]), DDIM(6, eta=eta), make_card()
 
     # the sampler's arithmetic on the straight-line network: no plan exists here
-    sigmas = sampler.sigmas(Denoiser(random_unet, card))
+    sigmas = sampler.sigmas(card.noise_levels)
     x = (1 + sigmas[0] ** 2) ** 0.5 * noises[0]
     for i, (t, s) in enumerate(zip(sigmas, sigmas[1:])):
-        n = float(1 + (abs(card.levels - t)).argmin())
+        n = float(1 + (abs(card.noise_levels.levels - t)).argmin())
         x0 = x - t * straight(random_unet, x / (1 + t**2) ** 0.5, torch.full((4,), n), cond)[0]
         if s:
             lam2 = eta**2 * s**2 * (1 - s**2 / t**2)
@@ -98,24 +95,24 @@ def test_identity_plans_change_no_bit_of_an_image(random_unet, make_card, eta):
             x = x + math.sqrt(lam2) * noises[i + 1] if eta else x
 
     plans = [
-        {},
-        {"skip_tuning": SkipTuning(1.0, 1.0), "deepcache": DeepCache(interval=1)},
-        {"deepcache": DeepCache(interval=1, branch=4)},
-        {"deepcache": DeepCache(interval=1, branch=99)},  # a knob of a method that is off means nothing
+        (),
+        (SkipTuning(1.0, 1.0), DeepCache(interval=1)),
+        (DeepCache(interval=1, branch=4),),
+        (DeepCache(interval=1, branch=99),),  # a knob of a method that is off means nothing
     ]
-    for knobs in plans:
-        assert torch.equal(sampler(Denoiser(random_unet, card, **knobs), lambda i: noises[i], cond), x0), knobs
+    for plan in plans:
+        assert torch.equal(sampler(Denoiser(random_unet, card, plan), lambda i: noises[i], cond), x0), plan
 
 
 @pytest.mark.parametrize("branch", range(1, 7))
 def test_a_shallow_call_is_a_full_call_with_the_trunk_put_in_its_place(random_unet, inputs, branch):
     torch.manual_seed(branch)
     scales, later = 2 * torch.rand(random_unet.rungs), torch.randn(3, 1, 8, 8)
-    trunk = walk(random_unet, *inputs, scales, branch)[1]
+    trunk = walk(random_unet, *inputs, scaled(scales), branch)[1]
     assert torch.equal(trunk, straight(random_unet, *inputs, scales)[1][branch - 1])
 
     c_noise = torch.tensor([5.0, 300.0, 800.0])
-    shallow, kept = walk(random_unet, later, c_noise, inputs[2], scales, branch, trunk)
+    shallow, kept = walk(random_unet, later, c_noise, inputs[2], scaled(scales), branch, trunk)
     expected, _ = straight(random_unet, later, c_noise, inputs[2], scales, replace=(branch - 1, trunk))
     assert torch.equal(shallow, expected)
     assert kept is trunk
@@ -146,9 +143,9 @@ def test_a_trunk_is_the_same_object_with_the_same_bits_after_a_trajectory_of_sha
     random_unet, make_card, branch
 ):
     watched = Watched(random_unet, branch)
-    plans = {"skip_tuning": SkipTuning(0.6, 0.9), "deepcache": DeepCache(interval=8, branch=branch)}
+    plans = SkipTuning(0.6, 0.9), DeepCache(interval=8, branch=branch)
     noises = torch.randn(8, 2, 1, 8, 8, generator=torch.Generator().manual_seed(3))
-    DDIM(8, eta=1.0)(Denoiser(watched, make_card(), **plans), lambda i: noises[i], torch.tensor([0, 1]))
+    DDIM(8, eta=1.0)(Denoiser(watched, make_card(), plans), lambda i: noises[i], torch.tensor([0, 1]))
     assert len(watched.seen) == 8
     trunk, copied = watched.seen[0]
     assert all(h is trunk for h, _ in watched.seen)
@@ -175,7 +172,7 @@ def skip_channels(unet) -> list[int]:
 
 def test_scaling_the_skip_half_of_every_concat_by_a_hook_is_what_scales_do(random_unet, inputs):
     scales = torch.linspace(1.1, 0.4, random_unet.rungs)
-    by_walk = walk(random_unet, *inputs, scales)[0]
+    by_walk = walk(random_unet, *inputs, scaled(scales))[0]
     by_hooks = straight(scaled_by_hooks(copy.deepcopy(random_unet), scales), *inputs)[0]
     assert torch.equal(by_walk, by_hooks)
     assert relative(by_walk, straight(random_unet, *inputs)[0]) > 0.01
@@ -190,8 +187,8 @@ def folded_difference(unet, inputs, scales, eps) -> float:
     folded = copy.deepcopy(unet)
     for block, skip, scale in zip(folded.ups, skip_channels(unet), scales):
         block.shortcut.weight[:, -skip:] *= scale
-    tuned = walk(unet, x.double(), c_noise, cond, scales.double())[0]
-    return relative(walk(folded, x.double(), c_noise, cond, ones(unet).double())[0], tuned)
+    tuned = walk(unet, x.double(), c_noise, cond, scaled(scales.double()))[0]
+    return relative(walk(folded, x.double(), c_noise, cond, scaled(torch.ones(unet.rungs).double()))[0], tuned)
 
 
 def test_rho_folds_into_the_shortcut_weights_up_to_the_eps_of_the_norms(random_unet, inputs, record_property):

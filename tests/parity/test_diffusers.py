@@ -41,8 +41,8 @@ def on_its_levels(solver, scheduler):
     """Our solver on the training levels that the scheduler runs through; none of our spacings is one of diffusers'."""
 
     class OnItsLevels(solver):
-        def sigmas(self, denoiser):
-            return [*(float(denoiser.levels[n]) for n in scheduler.timesteps.tolist()), 0.0]
+        def sigmas(self, noise_levels):
+            return [*(float(noise_levels.levels[n]) for n in scheduler.timesteps.tolist()), 0.0]
 
     return OnItsLevels
 
@@ -62,7 +62,7 @@ def test_the_trajectory_is_that_of_diffusers(random_unet, make_card, solver, kno
     scheduler = scheduler_of(name, steps, spacing, **official)
     denoiser = Tape(Denoiser(random_unet, make_card(time_shift=-1.0)))
     sampler = on_its_levels(solver, scheduler)(steps, **knobs)
-    np.testing.assert_allclose(scheduler.sigmas.numpy(), sampler.sigmas(denoiser), rtol=2e-7)
+    np.testing.assert_allclose(scheduler.sigmas.numpy(), sampler.sigmas(denoiser.noise_levels), rtol=2e-7)
     z = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     cond = torch.tensor([0, 1, 2])
     with torch.inference_mode():

@@ -46,13 +46,13 @@ def test_plms_is_diffusers_scheduler_call_by_call(random_unet, make_card, steps,
         sampler = PLMS(steps, offset, "float64")
         found = sampler(tape, lambda i: z, labels)
     assert [round(tape.c_noise(sigma)) for _, sigma, *_ in tape.calls] == timesteps
-    assert len(timesteps) == sampler.calls(card) == steps + 1
+    assert len(timesteps) == len(sampler.call_sigmas(card.noise_levels)) == steps + 1
     torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
 
 
 def test_deepcache_counts_the_one_call_more_and_makes_it_shallow(denoiser):
     sampler = PLMS(50)
-    full = DeepCache(5, 2).full_calls(sampler.calls(denoiser), sampler.asked)
+    full = DeepCache(5, 2).full_calls(len(sampler.call_sigmas(denoiser.noise_levels)), sampler.asked)
     assert len(full) == 51 and np.flatnonzero(full).tolist() == list(range(0, 50, 5))
 
 
@@ -67,10 +67,10 @@ def test_deepcache_counts_the_one_call_more_and_makes_it_shallow(denoiser):
 )
 def test_impossible_knobs_are_refused(denoiser, knobs, said):
     with pytest.raises(ValueError, match=said):
-        PLMS(**knobs).sigmas(denoiser)
+        PLMS(**knobs).sigmas(denoiser.noise_levels)
 
 
 def test_a_network_without_training_levels_is_refused(make_card):
     card = make_card(family="edm", parameterisation="edm", arch={"class_name": "EDMPrecond", "model_type": "SongUNet"})
     with pytest.raises(ValueError, match="plms steps over the training levels of a VP network"):
-        PLMS(5).sigmas(card)
+        PLMS(5).sigmas(card.noise_levels)

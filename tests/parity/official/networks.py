@@ -13,8 +13,8 @@ from .case import Case, Check
 
 def call(unet, x, c_noise, cond=None, scales=None, branch=None, trunk=None):
     """One walk, every skip as it was trained unless scales are given."""
-    scales = torch.ones(unet.rungs) if scales is None else scales
-    return walk(unet, x, c_noise, cond, scales, branch, trunk)
+    join = None if scales is None else lambda i, h, skip: (h, skip * scales[i])
+    return walk(unet, x, c_noise, cond, join, branch, trunk)
 
 
 def ddim(case: Case) -> Iterator[Check]:

@@ -49,7 +49,7 @@ def given(case: Case, start: str):
 def ddim_tape(case: Case, deepcache: DeepCache) -> tuple[Tape, torch.Tensor]:
     """ermongroup's generalized_steps: (tape, states x / sqrt(1 + sigma^2) from x_T to the image)."""
     call, card = case.facts["call"], case.card("ddim", case.facts["config"])
-    tape = Tape(Denoiser(build("ddim", case.facts["config"], case.state), card, deepcache=deepcache))
+    tape = Tape(Denoiser(build("ddim", case.facts["config"], case.state), card, (deepcache,)))
     sampler = DDIM(call["timesteps"], spacing=SPACING[call["skip_type"]], eta=call["eta"])
     image = sampler(tape, given(case, "x_T"))
     states = [x / (1 + sigma**2) ** 0.5 for x, sigma, _ in tape.calls]
@@ -58,7 +58,7 @@ def ddim_tape(case: Case, deepcache: DeepCache) -> tuple[Tape, torch.Tensor]:
 
 def ddim(case: Case) -> Iterator[Check]:
     tape, states = ddim_tape(case, DeepCache())
-    levels = tape.levels.tolist()
+    levels = tape.noise_levels.levels.tolist()
     steps = [levels.index(sigma) for _, sigma, _ in reversed(tape.calls)]
     yield case.exact("seq", steps, case.facts["call"]["seq"])
     found = {"xs": states, "x_final": states[-1], "x0_preds": torch.stack([x0 for *_, x0 in tape.calls])}
@@ -105,13 +105,17 @@ def _single_calls(case: Case) -> Iterator[Check]:
 
 
 @dataclass(frozen=True)
-class Listed:
+class Listed(SkipTuning):
     """Factors that no rho_bottom and rho_top make: rung 0 first."""
 
-    factors: tuple[float, ...]
+    listed: tuple[float, ...] = ()
+
+    @property
+    def off(self) -> bool:
+        return False
 
     def scales(self, rungs, level=0.0, full=True, branch=None) -> list[float]:
-        return list(self.factors)
+        return list(self.listed)
 
 
 def tuning(case: Case, rungs: int):
@@ -122,7 +126,7 @@ def tuning(case: Case, rungs: int):
     plan = SkipTuning(rho[0], rho[-1])
     made = plan.scales(rungs)[::-1]
     linear = len(made) == len(rho) and max(abs(a - b) for a, b in zip(made, rho)) < 1e-12
-    return plan if linear else Listed(tuple(rho[::-1]))
+    return plan if linear else Listed(listed=tuple(rho[::-1]))
 
 
 class Unbounded(Denoiser):
@@ -135,7 +139,7 @@ class Unbounded(Denoiser):
 def edm_denoiser(case: Case) -> Denoiser:
     arch = networks.edm_arch(case)
     unet = build("edm", arch, case.state)
-    return Unbounded(unet, case.card("edm", arch, "edm"), tuning(case, unet.rungs))
+    return Unbounded(unet, case.card("edm", arch, "edm"), (tuning(case, unet.rungs),))
 
 
 # The official arguments that are called otherwise here; the rest of the ablation sampler's are as there.
@@ -169,5 +173,5 @@ def skip_tuning(case: Case) -> Iterator[Check]:
         found = []
         for i, (x, sigma) in enumerate(zip(case.inputs["x"], case.inputs["sigma"].tolist())):
             label = None if case.labels is None else case.labels[i : i + 1]
-            found.append(denoiser.start(1, label)(x[None], sigma))
+            found.append(denoiser.start([sigma], label)(x[None], sigma))
         yield case.check(output, torch.cat(found))
