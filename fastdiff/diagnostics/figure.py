@@ -17,7 +17,14 @@ from ..statistics.influence import Z95
 
 SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
-FRAME = {"showline": True, "linecolor": INK, "gridcolor": RULE, "zeroline": False, "ticks": "outside"}
+FRAME = {
+    "ticks": "outside",
+    "showline": True,
+    "linecolor": INK,
+    "gridcolor": RULE,
+    "zeroline": False,
+    "exponentformat": "power",
+}
 TITLE = {"standoff": 6, "font": {"size": 12}}  # of an axis
 
 
@@ -42,10 +49,10 @@ class Panels:
         rows = -(-len(titles) // self.columns)
         places = [[{} if row * self.columns + i < len(titles) else None for i in range(self.columns)]
                   for row in range(rows)]  # fmt: skip
-        spacing = {"horizontal_spacing": 0.24 / self.columns, "vertical_spacing": 0.3 / rows}
         self.plotly = make_subplots(
-            rows, self.columns, specs=places, shared_yaxes=alike, subplot_titles=titles, **spacing
-        )
+            rows, self.columns, specs=places, shared_yaxes=alike, subplot_titles=titles,
+            horizontal_spacing=0.24 / self.columns, vertical_spacing=0.3 / rows,
+        )  # fmt: skip
         self.plotly.update_layout(
             template="none", paper_bgcolor=PAPER, plot_bgcolor=PAPER, font={"size": 12, "color": INK}, legend=LEGEND,
             width=160 + 400 * self.columns, height=150 + 300 * rows, margin={"l": 70, "r": 20, "t": 90, "b": 50},
@@ -57,14 +64,10 @@ class Panels:
 
     def axes(self, i: int, x: str, y: str, log: str = "", ticks: Iterable[float] | None = None) -> None:
         """Label both axes. log: "", "x", "y" or "xy". ticks: where x is marked."""
-        kinds = {
-            axis: {"type": "log", "exponentformat": "power"} if axis in log else {"type": "linear"} for axis in "xy"
-        }
-        marks = (
-            {} if ticks is None else {"tickmode": "array", "tickvals": [*ticks], "ticktext": [f"{t:g}" for t in ticks]}
-        )
-        self.plotly.update_xaxes(title={"text": x, **TITLE}, **FRAME, **kinds["x"], **marks, **self.place(i))
-        self.plotly.update_yaxes(title={"text": y, **TITLE}, **FRAME, **kinds["y"], **self.place(i))
+        marks = {} if ticks is None else {"tickvals": [*ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
+        kind, other = ("log" if axis in log else "linear" for axis in "xy")
+        self.plotly.update_xaxes(title={"text": x, **TITLE}, type=kind, **FRAME, **marks, **self.place(i))
+        self.plotly.update_yaxes(title={"text": y, **TITLE}, type=other, **FRAME, **self.place(i))
 
     def line(
         self, i: int, frame: pd.DataFrame, name: str, x: str, y: str, *, colour: str = INK, dash: str | None = "solid",
@@ -79,11 +82,11 @@ class Panels:
             around = {
                 "x": [*frame[x], *frame[x][::-1]],
                 "y": [*high, *low[::-1]],
-                "line": {"width": 0},
                 "mode": "lines",
+                "line": {"width": 0},
             }
-            around |= {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.2)", "hoverinfo": "skip"}
-            self._scatter(i, name, shown=False, **around)
+            filled = {"fill": "toself", "fillcolor": f"rgba({red},{green},{blue},0.2)", "hoverinfo": "skip"}
+            self._scatter(i, name, shown=False, **around, **filled)
         elif low is not None:
             ends = {"array": (high - frame[y]).tolist(), "arrayminus": (frame[y] - low).tolist()}
             bars = {"type": "data", "symmetric": False, **ends, "thickness": 1, "width": 0}
@@ -94,10 +97,8 @@ class Panels:
 
     def heat(self, i: int, values: np.ndarray, name: str) -> None:
         """Draw a map (R C) with row 0 at the top. All maps of a figure share one scale of colours."""
-        hover = "%{x}, %{y}: %{z:.4f}<extra></extra>"
-        self.plotly.add_trace(
-            go.Heatmap(z=values.tolist(), coloraxis="coloraxis", hovertemplate=hover), **self.place(i)
-        )
+        drawn = {"coloraxis": "coloraxis", "hovertemplate": "%{x}, %{y}: %{z:.4f}<extra></extra>"}
+        self.plotly.add_trace(go.Heatmap(z=values.tolist(), **drawn), **self.place(i))
         bar = {"title": {"text": name, "side": "right"}, "thickness": 14}
         self.plotly.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": bar})
         self.plotly.update_xaxes(showgrid=False, **self.place(i))

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from .clip_score import clip_score
 from .fid import Moments, frechet, moments
 from .inception_score import inception_score, shuffled
-from .kid import between, kid_subsets, kid_value, within
+from .kid import between, kid_value, within
 from .prdc import Counts, K, counts
 
 
@@ -109,30 +109,25 @@ class InceptionScore(_Images):
 class KID(_OfFeatures):
     """Kernel distance of n images to reference features (M D), over all pairs.
 
-    subsets: compute the mean over that many seeded subsets of `size` images instead. reference_within:
-    `kid.within(reference).mean()`, where it is known. After compute() over all pairs, `means` holds the mean kernel of
-    each image with the other images and with the reference, (n) each.
+    reference_within: `kid.within(reference).mean()`, where it is known. After compute(), `means` holds the mean kernel
+    of each image with the other images and with the reference, (n) each.
     """
 
     higher_is_better = False
 
     def __init__(
-        self, reference: np.ndarray, n: int, subsets: int | None = None, size: int = 1000, seed: int = 2020,
-        dtype: torch.dtype = torch.float32, reference_within: float | None = None, **kwargs,
+        self, reference: np.ndarray, n: int, dtype: torch.dtype = torch.float32,
+        reference_within: float | None = None, **kwargs,
     ):  # fmt: skip
         super().__init__(n, np.shape(reference)[1], dtype, **kwargs)
         self.reference, self.reference_within = np.asarray(reference), reference_within
-        self.draws = None if subsets is None else (subsets, size, seed)
         self.means: tuple[np.ndarray, np.ndarray] | None = None
 
     def compute(self) -> Tensor:
         features = self.kept()
-        if self.draws is not None:
-            return self._value(kid_subsets(features, self.reference, *self.draws).mean())
-        if self.reference_within is None:
-            self.reference_within = float(within(self.reference).mean())
+        own = within(self.reference).mean() if self.reference_within is None else self.reference_within
         self.means = within(features), between(features, self.reference)
-        return self._value(kid_value(*self.means, self.reference_within))
+        return self._value(kid_value(*self.means, own))
 
 
 class PRDC(_OfFeatures):
