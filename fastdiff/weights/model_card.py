@@ -148,9 +148,7 @@ class ModelCard:
         """A file of `files()` and its sha256. Raises as `fetch`, and ValueError if the card does not give it."""
         where, sha256 = self.files()[knob]
         if where is None:
-            raise ValueError(
-                f"model '{self.name}' needs prompts: give model.{knob}=<a text file, one prompt a line>"
-            )
+            raise ValueError(f"model '{self.name}' needs prompts: give model.{knob}=<a text file, one prompt a line>")
         return fetch(where, sha256, self.name)
 
     def resolved(self) -> "ModelCard":
