@@ -1,4 +1,4 @@
-"""Files that are written once: atomic, hashed, and with one clear sentence when the disk says no."""
+"""Reading and writing files: atomic writes, sha256, npz files, and one clear sentence when something fails."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes; read once a process, unless size or time of change say that it is another file."""
+    """Hex digest of a file. It is computed once per process, and again if the file's size or time of change differs."""
     facts = os.stat(path)
     return _sha256(str(path), facts.st_size, facts.st_mtime_ns, facts.st_ino)
 
@@ -39,10 +39,10 @@ def _digest(file) -> str:  # hashlib.file_digest came with Python 3.11
 
 
 def locate(path: str | Path) -> Path:
-    """`assets/...` is inside the package, everything else relative to the current folder.
+    """`assets/...` is inside the package; every other path is relative to the current folder.
 
-    Raises FileNotFoundError when it is not there, ValueError for what is no regular file or folder: a device or a pipe
-    would never end.
+    Raises FileNotFoundError if the path does not exist, and ValueError if it is neither a regular file nor a folder:
+    reading a device or a pipe may never end.
     """
     text = str(path)
     found = ASSETS / text.removeprefix("assets/") if text.startswith("assets/") else Path(text).expanduser()
@@ -54,7 +54,7 @@ def locate(path: str | Path) -> Path:
 
 
 def write(path: Path, fill: Callable) -> Path:
-    """Call fill(binary file), then move the whole file into place; readers never see half of it."""
+    """Call fill(binary file), then move the complete file to `path`; readers never see half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -62,7 +62,7 @@ def write(path: Path, fill: Callable) -> Path:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_UMASK)  # mkstemp's files are private; records are for colleagues too
+        os.chmod(partial, 0o666 & ~_UMASK)  # mkstemp's files are private; other users may read records
         os.replace(partial, path)
     except OSError as error:
         Path(partial).unlink(missing_ok=True)
@@ -89,7 +89,7 @@ def read_json(path: Path):
 
 
 def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of every array of an npz. No number is read: a small file may unpack to any size."""
+    """Shape and type of every array of an npz. The arrays are not read: a small file may unpack to any size."""
     with _readable(path), zipfile.ZipFile(path) as archive:
         members = [name for name in archive.namelist() if name.endswith(".npy")]
         return {name.removesuffix(".npy"): _header(archive, name) for name in members}
@@ -98,19 +98,19 @@ def npz_headers(path: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
     with archive.open(name) as file:
         if np.lib.format.read_magic(file) != (1, 0):  # 2.0 and 3.0 are for longer headers, up to 4 GB
-            raise ValueError(f"'{name}' has a header of another version than 1.0")
+            raise ValueError(f"'{name}' has a header of an unsupported version; 1.0 is needed")
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         if dtype.hasobject:
             raise ValueError(f"'{name}' has pickled objects")
         if math.prod(shape) * dtype.itemsize != archive.getinfo(name).file_size - file.tell():
-            raise ValueError(f"'{name}' has another size than its shape says")
+            raise ValueError(f"'{name}' has a size that does not fit its shape")
     return shape, dtype
 
 
 def read_npz(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Arrays of an npz, all or those of `names`. Pickled objects are refused."""
+    """Arrays of an npz: all, or those in `names`. Pickled objects are refused."""
     with _readable(path), np.load(path, allow_pickle=False) as arrays:
-        # with its suffix: a member of the bare name would be taken first, whatever it is
+        # with the suffix: otherwise a member without suffix would be taken first
         return {name: arrays[name if names is None else f"{name}.npy"] for name in (names or arrays.files)}
 
 

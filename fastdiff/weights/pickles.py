@@ -18,46 +18,13 @@ import numpy as np
 
 STEPS = 2_000_000  # instructions of one pickle; the largest official checkpoints have about a tenth
 DIMENSIONS, LARGEST = 8, 2**40  # of a tensor or array; numbers along one dimension
-UNCHANGED = [
-    "PROTO",
-    "FRAME",
-    "STOP",
-    "NONE",
-    "NEWTRUE",
-    "NEWFALSE",
-    "BININT",
-    "BININT1",
-    "BININT2",
-    "BINFLOAT",
-    "LONG1",
-    "SHORT_BINUNICODE",
-    "BINUNICODE",
-    "BINUNICODE8",
-    "SHORT_BINBYTES",
-    "BINBYTES",
-    "BINBYTES8",
-    "MARK",
-    "EMPTY_TUPLE",
-    "TUPLE1",
-    "TUPLE2",
-    "TUPLE3",
-    "TUPLE",
-    "EMPTY_LIST",
-    "APPEND",
-    "APPENDS",
-    "EMPTY_DICT",
-    "EMPTY_SET",
-    "POP",
-    "POP_MARK",
-    "BINGET",
-    "LONG_BINGET",
-    "BINPUT",
-    "LONG_BINPUT",
-    "MEMOIZE",
-    "GLOBAL",
-    "STACK_GLOBAL",
-    "BINPERSID",
-]
+UNCHANGED = (  # instructions that do what they do in Python's unpickler
+    "PROTO", "FRAME", "STOP", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "BINFLOAT", "LONG1",
+    "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "MARK",
+    "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE", "EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT",
+    "EMPTY_SET", "POP", "POP_MARK", "BINGET", "LONG_BINGET", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GLOBAL",
+    "STACK_GLOBAL", "BINPERSID",
+)  # fmt: skip
 
 
 class Record:
