@@ -118,19 +118,19 @@ class EDMAblation:
         values = {f.name: getattr(self, f.name) for f in kept if getattr(self, f.name) != f.default}
         return {"solver": f"edm_ablation/{self.solver}"} | values
 
-    def times(self, denoiser) -> tuple[Curve, list[float]]:
+    def times(self, noise_levels) -> tuple[Curve, list[float]]:
         """sigma(t) and s(t), and the times of the steps, descending to 0."""
         low, high = {"vp": (VP().sigma(self.epsilon_s), VP().sigma(1)), "ve": (0.02, 100.0), "iddpm": (0.002, 81.0),
                      "edm": (0.002, 80.0)}[self.discretization]  # fmt: skip
-        low = max(low if self.sigma_min is None else self.sigma_min, denoiser.sigma_min)
-        high = min(high if self.sigma_max is None else self.sigma_max, denoiser.sigma_max)
+        low = max(low if self.sigma_min is None else self.sigma_min, noise_levels.sigma_min)
+        high = min(high if self.sigma_max is None else self.sigma_max, noise_levels.sigma_max)
         if not 0 < low < high:
             raise ValueError(f"sigma_min {low:g}, sigma_max {high:g}: 0 < sigma_min < sigma_max is needed")
         at_low, at_high = math.log(low**2 + 1), math.log(high**2 + 1)  # beta_d t^2 / 2 + beta_min t at epsilon_s and 1
         beta_d = 2 * (at_low / self.epsilon_s - at_high) / (self.epsilon_s - 1)
         vp = VP(beta_d, at_high - 0.5 * beta_d)
         chosen = curve(self.noise_schedule, self.scaling, vp)
-        return chosen, [*(chosen.t(denoiser.rounded(sigma)) for sigma in self._levels(low, high, vp)), 0.0]
+        return chosen, [*(chosen.t(noise_levels.rounded(sigma)) for sigma in self._levels(low, high, vp)), 0.0]
 
     def _levels(self, low: float, high: float, vp: VP) -> list[float]:
         part = [i / max(self.steps - 1, 1) for i in range(self.steps)]
@@ -146,23 +146,37 @@ class EDMAblation:
         stride = (len(inside) - 1) / max(self.steps - 1, 1)
         return [inside[round(stride * i)] for i in range(self.steps)]
 
-    def sigmas(self, denoiser) -> list[float]:
-        chosen, times = self.times(denoiser)
+    def sigmas(self, noise_levels) -> list[float]:
+        chosen, times = self.times(noise_levels)
         sigmas = [*map(chosen.sigma, times[:-1])]
-        check_churn(self, sigmas, denoiser)
+        check_churn(self, sigmas, noise_levels)
         return [*sigmas, 0.0]
 
     @property
     def asked(self) -> int:
         return self.steps if self.solver == "euler" else 2 * self.steps - 1
 
-    def calls(self, denoiser) -> int:
-        return self.asked
+    def raised(self, chosen: Curve, noise_levels, t: float) -> float:
+        """Where churn puts t."""
+        gamma = gamma_at(self, chosen.sigma(t))
+        return chosen.t(noise_levels.rounded(chosen.sigma(t) + gamma * chosen.sigma(t))) if gamma else t
+
+    def call_sigmas(self, noise_levels) -> list[float]:
+        chosen, times = self.times(noise_levels)
+        calls = []
+        for t, u in zip(times, times[1:]):
+            t = self.raised(chosen, noise_levels, t)
+            calls.append(chosen.sigma(t))
+            if self.solver == "heun" and u > 0:
+                calls.append(chosen.sigma(t + self.alpha * (u - t)))
+        return calls
 
     def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
         """Images x0 (B C H W). The start has std sigma s, without the data's own, as in the official code."""
-        (sigma, sigma_deriv, inverse, s, s_deriv), times = self.times(denoiser)
-        denoise = denoiser.start(self.asked, cond, asked=self.asked)
+        levels = denoiser.noise_levels
+        chosen, times = self.times(levels)
+        sigma, sigma_deriv, _, s, s_deriv = chosen
+        denoise = denoiser.start(self.call_sigmas(levels), cond, asked=self.asked)
 
         def d(x, t):
             x0 = denoise(x / s(t), sigma(t))
@@ -171,8 +185,8 @@ class EDMAblation:
         x, t = noise(0), times[0]
         x = sigma(t) * s(t) * (x.double() if self.state_dtype == "float64" else x)
         for i, (t, u) in enumerate(zip(times, times[1:])):
-            if gamma := gamma_at(self, sigma(t)):
-                raised = inverse(denoiser.rounded(sigma(t) + gamma * sigma(t)))
+            if gamma_at(self, sigma(t)):
+                raised = self.raised(chosen, levels, t)
                 added = math.sqrt(max(sigma(raised) ** 2 - sigma(t) ** 2, 0.0))
                 x = s(raised) / s(t) * x + added * s(raised) * self.noise_scale * noise(i + 1).to(x.dtype)
                 t = raised

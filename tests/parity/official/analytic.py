@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fastdiff.analytic import Norm, covariances
+from fastdiff.diffusion.noise_levels import NoiseLevels
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.diffusion.spacing import optimal, quadratic
 from fastdiff.samplers import DDIM
@@ -26,11 +27,9 @@ OPTIMAL = re.compile(r"ot_(clean|bad)_K(\d+)_(steps|cost)")
 SPACING = {"dp_seg": "dp", "linear": "even", "power2": "power2", "quad_ddim": "quadratic"}
 
 
-class Levels:
-    """As much of a denoiser as placing steps needs."""
-
-    def __init__(self, levels: np.ndarray):
-        self.levels = levels
+def noise_levels(levels: np.ndarray) -> NoiseLevels:
+    """Those of a VP network with these training levels."""
+    return NoiseLevels(levels, (float(levels[0]), float(levels[-1])), float(levels[0]), float(levels[-1]), vp=True)
 
 
 def official(sampler: DDIM, sigmas: list[float], cov_x0: list[float] | None) -> np.ndarray:
@@ -61,7 +60,7 @@ def variances(case: Case) -> Iterator[Check]:
     yield case.check("betas", np.append(0.0, schedule.betas()))  # index 0 is the official padding
     yield case.check("alpha_bars", np.append(1.0, 1 / (1 + levels**2)))
     for name, nodes in case.facts["trajectories"]["even"].items():
-        sigmas = DDIM(len(nodes)).sigmas(Levels(levels))[-2::-1]
+        sigmas = DDIM(len(nodes)).sigmas(noise_levels(levels))[-2::-1]
         yield case.exact(name, sigmas, [levels[n - 1] for n in nodes])
     for name, nodes in case.facts["trajectories"].get("quad_ddim", {}).items():
         yield case.exact(f"quad_ddim_{name}", quadratic(len(levels), len(nodes)), nodes)
@@ -70,7 +69,7 @@ def variances(case: Case) -> Iterator[Check]:
             yield case.check(output, _analytic(case, levels, *found.groups()))
         elif found := NAIVE.fullmatch(output):
             sampler = DDIM(int(found[2]), eta=1.0, variance=found[1])
-            yield case.check(output, official(sampler, sampler.sigmas(Levels(levels)), None))
+            yield case.check(output, official(sampler, sampler.sigmas(noise_levels(levels)), None))
         elif found := OPTIMAL.fullmatch(output):
             yield from _optimal(case, levels, output, *found.groups())
 
@@ -79,7 +78,7 @@ def _analytic(case, levels, forward, steps, noisy, kind, final) -> np.ndarray:
     eta = 1.0 if forward == "ddpm" else float(forward.removeprefix("ddim_eta"))
     pixels = case.facts["config"]["clip_pixel"] if final else 0.0
     sampler = DDIM(int(steps), eta=eta, variance="analytic", sigma2_clip=pixels)
-    sigmas, store = sampler.sigmas(Levels(levels)), norms(case, "ms_eps_noisy" if noisy else "ms_eps", levels)
+    sigmas, store = sampler.sigmas(noise_levels(levels)), norms(case, "ms_eps_noisy" if noisy else "ms_eps", levels)
     if kind == "clipped":
         return official(sampler, sigmas, covariances(store, sigmas, None, "eps_ms", cov_max=1.0))
     return official(sampler, sigmas, [t**2 * (1 - store[t].eps_ms) for t in sigmas[:-1]])
@@ -117,7 +116,7 @@ def sampling(case: Case) -> Iterator[Check]:
             continue
         sampler = run_of(run, call, case.facts["config"]["sample_steps"])
         tape = Tape(denoiser_of(case, case.inputs["x_N"]))
-        sigmas, store = sampler.sigmas(tape), norms(case, "ms_eps", tape.levels)
+        sigmas, store = sampler.sigmas(tape.noise_levels), norms(case, "ms_eps", tape.noise_levels.levels)
         cov_x0 = covariances(store, sigmas, None, "eps_ms", 1.0) if sampler.variance == "analytic" else None
         image = sampler(tape, noise.__getitem__, cov_x0=cov_x0)
         yield case.check(f"{run}_calls_x", torch.stack([x / (1 + t**2) ** 0.5 for x, t, _ in tape.calls]))

@@ -32,8 +32,8 @@ def likelihoods(case: Case) -> Iterator[Check]:
             sampler = DDIM(int(steps), "dp" if "_ot_" in run else "even", eta=1.0, variance=variance)
             noise, cov_x0 = case.inputs["noise"], None
             if variance == "analytic":
-                store = {t: Norm(value, 0.0) for t, value in zip(*denoiser.curves[:2])}
-                cov_x0 = covariances(store, sampler.sigmas(denoiser), None, "eps_ms", denoiser.cov_max)
+                store = {t: Norm(value, 0.0) for t, value in zip(*denoiser.noise_levels.curves[:2])}
+                cov_x0 = covariances(store, sampler.sigmas(denoiser.noise_levels), None, "eps_ms", denoiser.cov_max)
             made[run] = terms(denoiser, sampler, x0, noise.__getitem__, cov_x0=cov_x0)
         nats = made[run] if what == "terms_nats" else made[run].sum(0)
         yield case.check(output, nats / (x0[0].numel() * math.log(2)) if what == "bpd" else nats)
@@ -43,10 +43,12 @@ def pairs(case: Case) -> Iterator[Check]:
     """Of the same images at every level: ms_eps, the bound's terms F for all pairs of levels, the cheapest paths."""
     x0, noise, outputs = case.inputs["data"], case.inputs["noise"], case.outputs
     denoiser, d = denoiser_of(case, x0), x0[0].numel()
-    levels = denoiser.levels
-    norms = [float(moments(denoiser.start(1), x0, z, t, denoiser.value_range)[0].mean()) for t, z in zip(levels, noise)]
+    levels = denoiser.noise_levels.levels
+    norms = [
+        float(moments(denoiser.start([t]), x0, z, t, denoiser.value_range)[0].mean()) for t, z in zip(levels, noise)
+    ]
     found = {"ms_eps": np.array([0.0, *norms]), "nll_last_term": np.array([float(prior(x0, levels[-1]).mean())])}
-    each = [at_level(denoiser.start(1), denoiser, x0, z, t) for t, z in zip(levels, noise)]
+    each = [at_level(denoiser.start([t]), denoiser, x0, z, t) for t, z in zip(levels, noise)]
     recon, decoder = (np.array([float(values.mean()) / d for values in part]) for part in zip(*each))
     for variance in ("large", "small"):
         F = d * bound_terms(levels, recon, decoder, 1.0, variance)

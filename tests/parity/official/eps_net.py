@@ -1,5 +1,7 @@
 """The stand-in network of Analytic-DPM's fixtures, as their json's config.eps_net describes it."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 
@@ -47,5 +49,5 @@ def denoiser_of(case: Case, like: torch.Tensor) -> Denoiser:
     card = ModelCard(case.name, "none", {}, shape, "none", schedule=schedule, time_scale=scale)
     curves = None
     if "ms_eps" in case.inputs:
-        curves = Curves(tuple(card.levels.tolist()), tuple(case.inputs["ms_eps"].double().tolist()[1:]))
-    return Denoiser(EpsNet(case.state), card, curves=curves)
+        curves = Curves(tuple(card.noise_levels.levels.tolist()), tuple(case.inputs["ms_eps"].double().tolist()[1:]))
+    return Denoiser(EpsNet(case.state), card, noise_levels=replace(card.noise_levels, curves=curves))
