@@ -7,7 +7,7 @@ d(x, t) = (sigma'(t) / sigma(t) + s'(t) / s(t)) x - sigma'(t) s(t) / sigma(t) x0
 h = u - t',  d = d(x', t'),  x_u = x' + h d                                         Euler, and every last step
 d2 = d(x' + alpha h d, t' + alpha h),  x_u = x' + h ((1 - 1 / (2 alpha)) d + 1 / (2 alpha) d2)             Heun
 
-The scaled x is known in this file alone; the network is given x / s(t).
+Only this file knows the scaled x. The network gets x / s(t).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHOICES = {
 
 
 class Curve(NamedTuple):
-    """sigma(t), its derivative and its inverse; s(t) and its derivative. Floats in, floats out."""
+    """sigma(t), its derivative and its inverse; s(t) and its derivative. All take and return floats."""
 
     sigma: Callable[[float], float]
     sigma_deriv: Callable[[float], float]
@@ -46,7 +46,7 @@ class Curve(NamedTuple):
 
 
 def curve(schedule: str, scaling: str, vp: VP) -> Curve:
-    """Table 1: vp (as of a VP process), ve (sqrt t), linear (t); scaling vp (s = 1 / sqrt(1 + sigma^2)), none (1)."""
+    """Table 1: schedules vp (VP process), ve (sqrt t), linear (t); scalings vp (1 / sqrt(1 + sigma^2)), none (1)."""
     sigma, sigma_deriv, inverse = {
         "vp": (vp.sigma, lambda t: (vp.beta_min + vp.beta_d * t) / 2 * (vp.sigma(t) + 1 / vp.sigma(t)), vp.t),
         "ve": (math.sqrt, lambda t: 0.5 / math.sqrt(t), lambda sigma: sigma**2),
@@ -63,14 +63,14 @@ def curve(schedule: str, scaling: str, vp: VP) -> Curve:
 
 @dataclass(frozen=True)
 class EDMAblation:
-    """The official `ablation_sampler`. Scalars are float64; the state has state_dtype.
+    """The official `ablation_sampler`. Scalars are float64. The state has state_dtype.
 
-    discretization: where the steps lie. `vp`: even in t of the VP process, from 1 to epsilon_s; `ve`: even in
-    log sigma; `iddpm`: every so many of the levels that C_1, C_2, M make; `edm`: eq. 5 with karras_rho.
-    noise_schedule, scaling: sigma(t), s(t). alpha: where Heun's second slope is taken, 1 (trapezoid) .. 1/2 (midpoint).
-    sigma_min, sigma_max: ends, None = the discretization's own, moved into the network's range; the VP process is laid
-    so that sigma(epsilon_s) and sigma(1) are just these. churn, churn_min, churn_max, noise_scale: as in `heun`.
-    `steps` steps take that many network calls (euler) or 2 steps - 1 (heun).
+    discretization: the place of the steps. `vp`: even in t of the VP process, from 1 to epsilon_s. `ve`: even in log
+    sigma. `iddpm`: evenly chosen from the levels of C_1, C_2 and M. `edm`: eq. 5 with karras_rho. noise_schedule,
+    scaling: sigma(t), s(t). alpha: the place of Heun's second slope, 1 (trapezoid) .. 1/2 (midpoint). sigma_min,
+    sigma_max: the ends, None for the ends of the discretization. They are moved into the network's range, and the VP
+    process is chosen with sigma(epsilon_s) and sigma(1) at the ends. churn, churn_min, churn_max, noise_scale: as in
+    `heun`. `steps` steps take `steps` network calls (euler) or 2 steps - 1 (heun).
     """
 
     steps: int
@@ -108,7 +108,7 @@ class EDMAblation:
             raise ValueError("churn, churn_min and noise_scale cannot be negative")
 
     def identity(self) -> dict:
-        """What differs from the default among the knobs that are read."""
+        """The knobs that are read and differ from their default."""
         unread = set() if self.churn else {"churn_min", "churn_max", "noise_scale"}
         unread |= set() if self.solver == "heun" else {"alpha"}
         unread |= set() if self.discretization == "edm" else {"karras_rho"}
@@ -119,7 +119,7 @@ class EDMAblation:
         return {"solver": f"edm_ablation/{self.solver}"} | values
 
     def times(self, denoiser) -> tuple[Curve, list[float]]:
-        """sigma(t) and s(t), and the times of the steps, descending to 0."""
+        """The curve, and the times of the steps, descending to 0."""
         low, high = {"vp": (VP().sigma(self.epsilon_s), VP().sigma(1)), "ve": (0.02, 100.0), "iddpm": (0.002, 81.0),
                      "edm": (0.002, 80.0)}[self.discretization]  # fmt: skip
         low = max(low if self.sigma_min is None else self.sigma_min, denoiser.sigma_min)
@@ -160,7 +160,7 @@ class EDMAblation:
         return self.asked
 
     def __call__(self, denoiser, noise: Noise, cond: Tensor | None = None, cov_x0: list[float] | None = None) -> Tensor:
-        """Images x0 (B C H W). The start has std sigma s, without the data's own, as in the official code."""
+        """Images x0 (B C H W). As in the official code the start has the std sigma s, without the std of the data."""
         (sigma, sigma_deriv, inverse, s, s_deriv), times = self.times(denoiser)
         denoise = denoiser.start(self.asked, cond, asked=self.asked)
 
@@ -185,8 +185,10 @@ class EDMAblation:
 
 
 def iddpm_levels(C_1: float, C_2: float, M: int) -> list[float]:
-    """u_0 > ... > u_M = 0 as the ablation sampler makes them: alpha_bar in float32 and the recursion in float64. iDDPM
-    networks have a table of their own, in float32 throughout (`preconditioning.IDDPM`)."""
+    """u_0 > ... > u_M = 0 of the ablation sampler: alpha_bar in float32, the recursion in float64.
+
+    The table inside iDDPM networks is float32 throughout (`preconditioning.IDDPM`).
+    """
     import numpy as np
     import torch
 

@@ -1,7 +1,7 @@
-"""Analytic-DPM's variances, trajectories and sampling runs (family analytic); its bounds are in `bounds`.
+"""Variances, trajectories and sampling runs of Analytic-DPM (family analytic). `bounds` has its bounds.
 
-Official variances are of the VP state x / sqrt(1 + sigma^2): ours divided by 1 + s^2. Official arrays ascend; ours
-descend and end with the noise-free step to 0.
+Official variances belong to the VP state x / sqrt(1 + sigma^2): they are ours divided by 1 + s^2. Official arrays
+ascend. Ours descend and end with the noise-free step to 0.
 """
 
 import re
@@ -27,14 +27,14 @@ SPACING = {"dp_seg": "dp", "linear": "even", "power2": "power2", "quad_ddim": "q
 
 
 class Levels:
-    """As much of a denoiser as placing steps needs."""
+    """The part of a denoiser that is needed to place steps."""
 
     def __init__(self, levels: np.ndarray):
         self.levels = levels
 
 
 def official(sampler: DDIM, sigmas: list[float], cov_x0: list[float] | None) -> np.ndarray:
-    """Variances of all steps but the last, in VP space, ascending."""
+    """Variances of all steps except the last, in VP space, ascending."""
     rows = sampler.coefficients(sigmas, cov_x0, vp=True)[:-1]
     return np.array([var / (1 + s**2) for (_, var), s in zip(rows, sigmas[1:])])[::-1]
 
@@ -91,10 +91,10 @@ def _optimal(case, levels, output, kind, steps, what) -> Iterator[Check]:
     if what == "steps":
         yield case.exact(output, found, case.outputs[output].int().tolist())
         return
-    nodes = np.array(found[: case.facts["ot"][f"{kind}_K{steps}"]["K1"]]) - 1  # those that the programme places
+    nodes = np.array(found[: case.facts["ot"][f"{kind}_K{steps}"]["K1"]]) - 1  # placed by the programme
     s, t = levels[nodes[:-1]], levels[nodes[1:]]
     left = 1 - (1 - s**2 / t**2) * eps_ms[nodes[1:]]
-    # a difference of numbers near 1, down to 2e-9, which the official code takes in alpha_bar: each rounds by 2^-53
+    # the official code subtracts numbers near 1 (down to 2e-9) in alpha_bar: each rounds by 2^-53
     rounding = float((4 * 2.0**-53 / left).sum() + 1e-12)
     error = abs(float(np.log(left).sum()) - case.outputs[output].item())
     yield Check(case.family, case.name, output, error, rounding)

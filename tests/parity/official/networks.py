@@ -12,7 +12,7 @@ from .case import Case, Check
 
 
 def call(unet, x, c_noise, cond=None, scales=None, branch=None, trunk=None):
-    """One walk, every skip as it was trained unless scales are given."""
+    """One walk. Without scales every skip is used as it was trained."""
     scales = torch.ones(unet.rungs) if scales is None else scales
     return walk(unet, x, c_noise, cond, scales, branch, trunk)
 
@@ -26,7 +26,7 @@ def ddim(case: Case) -> Iterator[Check]:
 
 
 def adm_arch(case: Case) -> dict:
-    """Words of create_model or UNetModel; the module constant NUM_CLASSES stands beside create_model's in the json."""
+    """Arguments of create_model or UNetModel. The json has the module constant NUM_CLASSES as `num_classes`."""
     config = case.facts["config"]
     return config | ({"num_classes": case.facts["num_classes"]} if config.get("class_cond") else {})
 
@@ -42,9 +42,9 @@ def adm(case: Case) -> Iterator[Check]:
 
 
 def edm_arch(case: Case) -> dict:
-    """The wrapper, and the words of its and the network's constructors."""
+    """The wrapper, and the arguments of the constructors of wrapper and network."""
     config = case.weights_case.facts["config"]
-    config = {word: value for word, value in config.items() if word != "num_heads"}  # a remark of the fixtures' author
+    config = {word: value for word, value in config.items() if word != "num_heads"}  # a remark, no argument
     words = next((config.pop(word) for word in ("kwargs", "init_kwargs") if word in config), {})
     return {**words, **{word: value for word, value in config.items() if value is not None}}
 

@@ -22,7 +22,7 @@ SPACING = {"quad": "quadratic", "uniform": "stride"}
 
 
 class Tape:
-    """A denoiser that remembers what each of its calls was given and gave: (x, sigma, x0)."""
+    """A denoiser that records its calls as (x, sigma, x0)."""
 
     def __init__(self, denoiser: Denoiser):
         self.denoiser, self.calls = denoiser, []
@@ -42,12 +42,12 @@ class Tape:
 
 
 def given(case: Case, start: str):
-    """The case's own noise: the start, then one tensor a step."""
+    """The noise of the case: the start, then one tensor per step."""
     return lambda index: case.inputs[start] if index == 0 else case.inputs["noise"][index - 1]
 
 
 def ddim_tape(case: Case, deepcache: DeepCache) -> tuple[Tape, torch.Tensor]:
-    """ermongroup's generalized_steps: (tape, states x / sqrt(1 + sigma^2) from x_T to the image)."""
+    """ermongroup's generalized_steps. Returns the tape, and the states x / sqrt(1 + sigma^2) from x_T to the image."""
     call, card = case.facts["call"], case.card("ddim", case.facts["config"])
     tape = Tape(Denoiser(build("ddim", case.facts["config"], case.state), card, deepcache=deepcache))
     sampler = DDIM(call["timesteps"], spacing=SPACING[call["skip_type"]], eta=call["eta"])
@@ -68,7 +68,7 @@ def ddim(case: Case) -> Iterator[Check]:
 
 
 def cache_of(run: str) -> DeepCache:
-    """`k5_b2_c10_p1.4`: interval, official branch (ours less 2), and of a centred schedule its centre and power."""
+    """The cache of a run `k5_b2_c10_p1.4`: interval, official branch (ours minus 2), centre and power."""
     knobs = {name: float(value) for name, value in re.findall(r"([kbcp])([\d.]+)", run)}
     shape = {"schedule": "centred", "center": int(knobs["c"]), "power": knobs["p"]} if "c" in knobs else {}
     return DeepCache(int(knobs["k"]), int(knobs["b"]) + 2, **shape)
@@ -92,7 +92,7 @@ def deepcache(case: Case) -> Iterator[Check]:
 
 
 def _single_calls(case: Case) -> Iterator[Check]:
-    """One full call, then one shallow call on another input and time, for every branch."""
+    """For every branch: one full call, then one shallow call with another input and time."""
     unet, given = build("ddim", case.facts["config"], case.state), case.inputs
     full, quick = (given["x_full"], given["t_full"]), (given["x_quick"], given["t_quick"])
     for output, of in (("eps_full", full), ("eps_true_quick_input", quick)):
@@ -106,7 +106,7 @@ def _single_calls(case: Case) -> Iterator[Check]:
 
 @dataclass(frozen=True)
 class Listed:
-    """Factors that no rho_bottom and rho_top make: rung 0 first."""
+    """Any factors, rung 0 first. Skip-Tuning's two knobs make linear ones only."""
 
     factors: tuple[float, ...]
 
@@ -115,7 +115,7 @@ class Listed:
 
 
 def tuning(case: Case, rungs: int):
-    """The case's rho (innermost skip first): as Skip-Tuning's two knobs where they make it, else as a list."""
+    """The rho of the case (innermost skip first), as SkipTuning if it is linear, else as a list."""
     if "rho" not in case.inputs:
         return SkipTuning()
     rho = case.inputs["rho"].tolist()
@@ -126,7 +126,7 @@ def tuning(case: Case, rungs: int):
 
 
 class Unbounded(Denoiser):
-    """Takes any noise level, as the official wrappers do: churn may raise the first one above what was trained on."""
+    """Accepts any noise level, like the official wrappers. Churn may raise the first level above the trained range."""
 
     def c_noise(self, sigma: float) -> float:
         return self.card.preconditioning.noise(sigma)
@@ -138,7 +138,7 @@ def edm_denoiser(case: Case) -> Denoiser:
     return Unbounded(unet, case.card("edm", arch, "edm"), tuning(case, unet.rungs))
 
 
-# The official arguments that are called otherwise here; the rest of the ablation sampler's are as there.
+# Official arguments with another name here. The other arguments of the ablation sampler have the official name.
 OURS = {"num_steps": "steps", "rho": "karras_rho", "schedule": "noise_schedule", "S_churn": "churn",
         "S_min": "churn_min", "S_max": "churn_max", "S_noise": "noise_scale"}  # fmt: skip
 EDM_SAMPLERS = {"ablation_sampler": EDMAblation, "edm_sampler": Heun}
