@@ -120,3 +120,9 @@ def test_cases_in_other_words_are_read_too(tmp_path):
 def test_an_empty_folder_is_refused_in_one_sentence(tmp_path):
     done = parity(f"fixtures={tmp_path}", "out=null")
     assert done.returncode == 2 and done.stderr.startswith("error: no fixture of adm_unet, analytic")
+
+
+def test_an_unknown_word_gives_the_menu():
+    done = parity("fixture=here")
+    assert done.returncode == 2
+    assert done.stderr == "error: 'fixture=here' is not one of: fixtures=PATH, out=PATH\n"

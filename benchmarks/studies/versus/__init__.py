@@ -1,1 +1,1 @@
-"""What `make speed` times: ours beside what people use today, on one network with the same weights."""
+"""The parts of `make speed`: our code and other packages on one network with the same weights."""

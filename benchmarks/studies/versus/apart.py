@@ -1,4 +1,4 @@
-"""A trajectory taken apart while it runs: seconds inside its network calls, and around them."""
+"""The time of a trajectory inside its network calls and around them."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Apart(NamedTuple):
-    """Seconds of whole trajectories of one arm, and of those the ones inside the network, round by round."""
+    """Seconds of the trajectories of one arm, whole and inside the network, one entry per round."""
 
     whole: list[float]
     inside: list[float]
@@ -31,11 +31,12 @@ class Apart(NamedTuple):
 
 
 def taken_apart(arms: dict[str, Callable], sync: Callable[[], object], rounds: int) -> dict[str, Apart]:
-    """arms: name -> work(clocked=...), which calls its network through clocked(network). In turns: A B, B A, ...
+    """Run arms in turns (A B, B A, ...) and measure the time inside and around their network calls.
 
-    What is around a call is measured in the very trajectory whose calls it is compared with, so that a machine that
-    drifts by a tenth in a minute does not hide a hundredth. That a trajectory also slows its calls down (they find the
-    caches cold) is not in it: for that, `bare` calls take their turn too. The device is idle before and after a call.
+    arms: name -> work(clocked=...), which calls its network through clocked(network). Both times come from the same
+    trajectory. A machine may drift by 10 % in a minute and a difference of 1 % is still visible. A trajectory also
+    slows its network calls down, because the CPU caches are cold. To see this, add an arm of `bare` calls. The device
+    is idle before and after every call.
     """
     found = {name: Apart([], []) for name in arms}
     for turn in range(-1, rounds):  # the first warms up
@@ -64,8 +65,11 @@ def taken_apart(arms: dict[str, Callable], sync: Callable[[], object], rounds: i
 
 
 def trajectories(denoiser, batch: int, steps: int, sampler_of: Callable, cov: float | None = None) -> Callable:
-    """work(steps, clocked) -> pixels of a batch of `generate`, noise and conversion included. sampler_of(steps). cov:
-    of x0 at every step, for Analytic samplers. clocked: see `taken_apart`; of an uncached denoiser."""
+    """work(steps, clocked) -> pixels of a batch of `generate`, including noise and conversion.
+
+    sampler_of: steps -> sampler. cov: covariance of x0 at every step, for Analytic samplers. clocked: see
+    `taken_apart`; the denoiser must be uncached.
+    """
     from fastdiff.sampling.generate import generate
 
     def work(steps: int = steps, clocked: Callable | None = None) -> np.ndarray:
@@ -82,7 +86,7 @@ def trajectories(denoiser, batch: int, steps: int, sampler_of: Callable, cov: fl
 
 
 def bare(denoiser, batch: int, steps: int) -> Callable:
-    """work(steps, clocked): as many network calls, one behind the other, and nothing else."""
+    """work(steps, clocked): `steps` network calls one after the other, and nothing else."""
     import torch
 
     weight = next(denoiser.unet.parameters())

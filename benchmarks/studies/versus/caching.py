@@ -1,4 +1,4 @@
-"""DeepCache: how much of the speed-up that its operations promise is there, by rung, and beside its own package."""
+"""DeepCache: the measured speed-up beside the promised one, the share of each rung, and the DeepCache package."""
 
 import time
 
@@ -8,11 +8,11 @@ from fastdiff_benchmarks.studies.versus.network import SHAPE, Timed, brief, conf
 from fastdiff_benchmarks.studies.versus.pipelines import ours, theirs
 from fastdiff_benchmarks.studies.versus.targets import Target, beside
 
-GOALS = {2: 0.95, 3: 0.95, 5: 0.9}  # interval -> least share of the promised speed-up
+GOALS = {2: 0.95, 3: 0.95, 5: 0.9}  # interval -> least measured speed-up over the promised one
 
 
 def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> tuple[dict, list[Target], list[dict]]:
-    """Arms by branch and interval, their targets, and what they promised. how: precision, memory format, compile."""
+    """Arms by branch and interval, their targets, and a table. how: precision, memory format, compile."""
     import torch
 
     from fastdiff.profiling import call_cost, interleaved, peak_mb, trajectory_cost, trunk_bytes
@@ -42,8 +42,8 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
 
 
 def against_package(timed: Timed, batch: int, steps: int, judged: bool, options: dict) -> tuple[dict, list[Target]]:
-    """Interval 3 at the outermost skip, bfloat16, eager: the DeepCache package's helper on diffusers in both memory
-    formats, and ours."""
+    """Interval 3 at the outermost skip, bfloat16, eager: ours, and the DeepCache package on diffusers in both memory
+    formats."""
     from fastdiff.profiling import interleaved
 
     package, mine = "DeepCache package on diffusers, bfloat16, eager, interval 3", "ours, bfloat16, eager, interval 3"
@@ -57,7 +57,7 @@ def against_package(timed: Timed, batch: int, steps: int, judged: bool, options:
 
 
 def by_rung(timed: Timed, batch: int, how: tuple, repeats: int = 20) -> list[dict]:
-    """Share of a full call's time and of its MACs in each rung (down and up), the bottleneck, and what is around."""
+    """Time and MACs of a full call by piece: embedding, each rung (down and up), bottleneck and head."""
     import torch
 
     from fastdiff.profiling.macs import count
@@ -78,7 +78,7 @@ def by_rung(timed: Timed, batch: int, how: tuple, repeats: int = 20) -> list[dic
 
 
 def _pieces(unet, x, sync, clock=None):
-    """(part, seconds or what `clock` says) of one walk, piece by piece."""
+    """(piece, seconds or the result of `clock`) of one walk."""
     import torch
 
     def clocked(run):
@@ -103,7 +103,7 @@ def _pieces(unet, x, sync, clock=None):
 
 
 def _counted(run, count):
-    """A piece's result, and its MACs."""
+    """The result of a piece, and its MACs."""
     found = []
     cost = count(lambda: found.append(run()))
     return found[0], cost.macs

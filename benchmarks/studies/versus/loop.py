@@ -1,4 +1,4 @@
-"""What everything around the network costs: the loop, the plans, the noise, the conversion, the cutting into rungs."""
+"""The time around the network: the loop, the accelerators, the noise, the conversion, the cut into rungs."""
 
 from statistics import median
 
@@ -8,7 +8,7 @@ from fastdiff_benchmarks.studies.versus.targets import Target, overhead, ratio
 
 
 def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> tuple[dict, list[Target], list[dict]]:
-    """Arms of the walk, targets, and trajectories taken apart. how: precision and memory format of the latter."""
+    """Arms of the walk, targets, and the table of `taken_apart`. how: precision and memory format of trajectories."""
     import torch
 
     from fastdiff.profiling import interleaved
@@ -28,15 +28,15 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
              for name in ("ddim", "ddpm")]  # fmt: skip
     found += [ratio(f"trajectory over as many bare calls in turns ({name}), {said}", apart[name].whole,
                     apart["bare calls"].whole, 1.01) for name in ("ddim", "ddpm")]  # fmt: skip
-    # Each trajectory's calls drift by more than the goal, and they are the same calls in both.
+    # The network calls are the same in both and drift by more than the goal: both get the same network time.
     network = median(apart["ddpm"].inside + apart["analytic_ddpm"].inside)
     ddpm, analytic = ([network + each for each in apart[name].around] for name in ("ddpm", "analytic_ddpm"))
     found += [ratio(f"Analytic-DPM's sampling over DDPM's, {said}", analytic, ddpm, 1.005,
-                    note="the network's time taken as that of both")]  # fmt: skip
+                    note="with the same network time for both")]  # fmt: skip
     x = torch.randn(batch, *SHAPE, dtype=DTYPES[how[0]], device=timed.device)
     arms = {}
-    unet, forward = timed.ours(how[0]), timed.official(x.dtype).forward  # contiguous, where both run the same modules
-    longer = {name: 4 * options[name] for name in ("repeats", "seconds")}  # short calls, and a fraction of a per cent
+    unet, forward = timed.ours(how[0]), timed.official(x.dtype).forward  # contiguous: there both run the same modules
+    longer = {name: 4 * options[name] for name in ("repeats", "seconds")}  # for short calls and small differences
     for word, goal in (("eager", 1.01), ("compiled", 1.003)):
         walks = interleaved(_walks(word, unet, forward, x), sync, batch, **options | longer)
         arms |= walks
@@ -47,7 +47,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
 
 
 def _walks(word: str, unet, forward, x) -> dict:
-    """The walk, with factors of 1 and of 0.5, and before them the official forward: all eager, or all compiled."""
+    """The official forward, and the walk with factors 1 and 0.5: all eager or all compiled."""
     import torch
 
     from fastdiff.unets import Runner
@@ -56,7 +56,7 @@ def _walks(word: str, unet, forward, x) -> dict:
     runner = Runner(unet, None, "default" if compiled else "none")
     straight = torch.compile(forward, fullgraph=True, dynamic=False) if compiled else forward
     c_noise = torch.full((len(x),), 500.0, device=x.device)
-    ones = torch.ones(unet.rungs, device=x.device) if compiled else None  # eagerly nothing is multiplied by 1
+    ones = torch.ones(unet.rungs, device=x.device) if compiled else None  # in eager mode a factor of 1 is left out
     halves = torch.full((unet.rungs,), 0.5, device=x.device)
 
     def inferred(call, *arguments):

@@ -1,4 +1,4 @@
-"""The network that is timed: google/ddpm-cifar10-32's architecture at a width of choice, with random weights."""
+"""The timed network: the architecture of google/ddpm-cifar10-32 with any width and random weights."""
 
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -7,9 +7,9 @@ SHAPE = (3, 32, 32)
 
 
 def config(width: int) -> dict:
-    """Arguments of diffusers' UNet2DModel. width: channels of the outermost rung, a multiple of 32; originally 128."""
+    """Arguments of diffusers' UNet2DModel. width: channels of the outermost rung, a multiple of 32."""
     if width < 32 or width % 32:
-        raise ValueError(f"width is {width}; a multiple of 32 is needed, because its norms have 32 groups")
+        raise ValueError(f"width is {width}; a multiple of 32 is needed, because the norms have 32 groups")
     return {
         "_class_name": "UNet2DModel", "sample_size": 32, "in_channels": 3, "out_channels": 3, "layers_per_block": 2,
         "block_out_channels": [width, 2 * width, 2 * width, 2 * width], "freq_shift": 1, "flip_sin_to_cos": False,
@@ -21,7 +21,7 @@ def config(width: int) -> dict:
 
 @dataclass(frozen=True)
 class Timed:
-    """The network on a device, in diffusers' form and in ours, with the same weights whatever the form."""
+    """The network on a device, as diffusers' object and as ours, with the same weights."""
 
     width: int
     device: str
@@ -34,7 +34,7 @@ class Timed:
 
     @cached_property
     def state(self) -> dict:
-        """Random weights (seed 0), whose outputs are of the size of noise."""
+        """Random weights (seed 0). The outputs have the size of noise."""
         import torch
         from diffusers import UNet2DModel
 
@@ -43,18 +43,18 @@ class Timed:
             return UNet2DModel(**_arguments(self.width)).state_dict()
 
     def official(self, dtype=None, channels_last: bool = False):
-        """diffusers' own object."""
+        """The object of diffusers."""
         import torch
         from diffusers import UNet2DModel, logging
 
-        logging.set_verbosity_error()  # it warns of precisions that .to() sets; this network keeps no module in float32
+        logging.set_verbosity_error()  # .to() warns of modules that must stay in float32; here are none
         unet = UNet2DModel(**_arguments(self.width))
         unet.load_state_dict(self.state)
         form = torch.channels_last if channels_last else torch.contiguous_format
         return unet.eval().requires_grad_(False).to(self.device, dtype or torch.float32).to(memory_format=form)
 
     def ours(self, precision: str = "float32", memory_format: str = "contiguous"):
-        """The same, cut into rungs."""
+        """The same network, cut into rungs."""
         from fastdiff.sampling.denoiser import DTYPES
         from fastdiff.unets import build, laid_out
 
@@ -62,7 +62,7 @@ class Timed:
         return laid_out(unet.to(self.device, DTYPES[precision]), memory_format)
 
     def denoiser(self, unet, interval: int = 1, branch: int = 1, rho: float = 1.0, compile: str = "none"):
-        """Our denoiser of it, with the plans asked for."""
+        """Our denoiser of the network, with DeepCache and Skip-Tuning."""
         from fastdiff.accelerators import DeepCache, SkipTuning
         from fastdiff.sampling.denoiser import Denoiser
         from fastdiff.unets import Runner
@@ -76,12 +76,12 @@ def _arguments(width: int) -> dict:
 
 
 def brief(arms: dict, interval: int = 1) -> dict:
-    """Trajectories of work(steps), cut short to warm up on: all calls of an interval, and a full one."""
+    """Short trajectories for the warm-up: all calls of one interval and one more full call."""
     return {name: partial(work, interval + 1) for name, work in arms.items()}
 
 
 def synchronise(device: str):
-    """What waits until the device is idle; nothing to wait for on a CPU."""
+    """A function that waits until the device is idle. On a CPU it does nothing."""
     import torch
 
     return (lambda: torch.cuda.synchronize(device)) if device.startswith("cuda") else (lambda: None)

@@ -1,4 +1,4 @@
-"""Where the time of one full network call goes, operator by operator, and what its arithmetic alone would take."""
+"""The time of one full network call by operator, and the time that its arithmetic alone needs."""
 
 import time
 from statistics import median
@@ -9,11 +9,11 @@ SIDE, SHOWN = 2048, 12
 
 
 def measure(timed: Timed, batch: int, how: tuple, calls: int = 20) -> list[dict]:
-    """Lines of operator, its calls and milliseconds per network call, and its share: the largest, then what is left,
-    then the floor: the MACs of the call at the speed of a product of two SIDE x SIDE matrices in the same precision.
+    """Rows with operator, calls and milliseconds per network call, and share: the largest operators, then all others.
 
-    The network runs eagerly, in the precision and memory format of `how`; a graph has no operators to tell apart. Of a
-    GPU the time of its kernels.
+    The last row is the floor: the MACs of the call at the speed of a product of two SIDE x SIDE matrices in the same
+    precision. The network runs in eager mode with the precision and memory format of `how`, because a graph has no
+    separate operators. On a GPU the times are kernel times.
     """
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -47,7 +47,7 @@ def measure(timed: Timed, batch: int, how: tuple, calls: int = 20) -> list[dict]
 
 
 def _seconds_per_mac(dtype, device: str, repeats: int = 10) -> float:
-    """Of a product of two square matrices, the median of so many."""
+    """Seconds per MAC of a product of two square matrices, the median of `repeats`."""
     import torch
 
     sync, matrix, spent = synchronise(device), torch.randn(SIDE, SIDE, device=device).to(dtype), []

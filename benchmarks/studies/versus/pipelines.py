@@ -1,4 +1,4 @@
-"""DDIM: ours beside diffusers' DDIMPipeline, eager and compiled, from a call to uint8 images in memory."""
+"""DDIM: ours beside diffusers' DDIMPipeline, eager and compiled, from the call to uint8 images in memory."""
 
 from collections.abc import Callable
 
@@ -17,9 +17,9 @@ CONTIGUOUS = (
 
 
 def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict):
-    """Arms of both, all in one run, the targets they are about, and what is around the network in the compiled ones.
+    """Arms of both in one run, their targets, and a table of the time around the network in the compiled arms.
 
-    bfloat16: whether the device computes in it. options: of `interleaved`.
+    bfloat16: whether the device computes in bfloat16. options: arguments of `interleaved`.
     """
     from fastdiff.profiling import interleaved
 
@@ -45,8 +45,10 @@ def measure(timed: Timed, batch: int, steps: int, bfloat16: bool, options: dict)
 
 def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interval: int = 1, bfloat16: bool = False,
            channels_last: bool = False):  # fmt: skip
-    """diffusers' pipeline, as its users call it. In bfloat16 it fails at its end, where it asks numpy for such an
-    array: then the same loop, as diffusers' tutorials write it. interval: with the DeepCache package's helper.
+    """diffusers' pipeline as users call it. interval: with the helper of the DeepCache package.
+
+    In bfloat16 the pipeline fails at its end, because numpy has no such type. Then the same loop is used, as in the
+    tutorials of diffusers.
     """
     import torch
     from diffusers import DDIMPipeline, DDIMScheduler
@@ -76,7 +78,7 @@ def theirs(timed: Timed, batch: int, steps: int, compiled: bool = False, interva
 
 
 def _loop(pipe, network: Callable, batch: int, steps: int, generator) -> np.ndarray:
-    """What DDIMPipeline does, its last conversion through float32. Images (B H W C) in 0 .. 1."""
+    """The loop of DDIMPipeline, with a last conversion through float32. Returns images (B H W C) in 0 .. 1."""
     import torch
 
     with torch.no_grad():
@@ -89,7 +91,7 @@ def _loop(pipe, network: Callable, batch: int, steps: int, generator) -> np.ndar
 
 def ours(timed: Timed, batch: int, steps: int, precision="float32", memory_format="contiguous", compile="none",
          interval: int = 1, branch: int = 1):  # fmt: skip
-    """A batch of `generate`, noise and conversion included."""
+    """A batch of `generate`, including noise and conversion."""
     from fastdiff.samplers import preset
 
     denoiser = timed.denoiser(timed.ours(precision, memory_format), interval, branch, compile=compile)

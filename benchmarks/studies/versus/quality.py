@@ -1,4 +1,4 @@
-"""What a faster way to compute costs in quality: the same cell in every one, beside float32 run eagerly."""
+"""What a faster way to compute costs in quality: the same cell in every way, compared with eager float32."""
 
 import sys
 import tempfile
@@ -12,14 +12,14 @@ WAYS = [
     {"precision": "bfloat16", "compile": "default"},
     {"precision": "bfloat16", "memory_format": "channels_last", "compile": "default"},
 ]
-UNKEYED = [{"threads": 1}, {"batch": 50}]  # no key knows of these, so that they must change nothing
+UNKEYED = [{"threads": 1}, {"batch": 50}]  # these are not part of a key and must change nothing
 
 
 def measure(settings: dict, ledger, low: bool) -> list[dict]:
-    """A line a way: its value, the paired difference to the first, r, and Holm's verdict over all of them.
+    """One row per way: its value, the paired difference to the first way, r, and the verdict (Holm over all rows).
 
-    settings: of a cell; its device's precision, layout and graphs are varied and, in the fastest precision, threads
-    and batch. low: whether to compute in bfloat16 too.
+    settings: the settings of a cell. Precision, memory format and graphs are varied, and in the fastest precision also
+    threads and batch. low: whether to compute in bfloat16 too.
     """
     from fastdiff.bench.ledger import Ledger
     from fastdiff.metrics.cards import sign
@@ -34,7 +34,7 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
         lines.append(line)
         found.append(compared(ledger, column, line, lines[0]))
     for way in UNKEYED:
-        with tempfile.TemporaryDirectory() as folder:  # in the ledger the cell would be one that is known
+        with tempfile.TemporaryDirectory() as folder:  # in the same ledger the cell would already be measured
             other = Ledger(folder)
             column, line = _line(settings, other, precision | way)
             lines.append(line)
@@ -47,7 +47,7 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
 
 
 def _line(settings: dict, ledger, way: dict) -> tuple[str, dict]:
-    """The cell, measured that way: its quality column, and its line without the comparison."""
+    """Measure the cell one way. Returns its quality column, and its row without the comparison."""
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.run_cell import run_cell
     from fastdiff.metrics.cards import judged_by

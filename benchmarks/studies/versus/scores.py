@@ -1,4 +1,4 @@
-"""Scoring: our Frechet distance and feature extraction beside clean-fid's."""
+"""Scoring: our Frechet distance and feature extraction beside clean-fid."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ OURS, THEIRS = "ours", "clean-fid"
 
 
 def distance(dimensions: int = 2048, n: int = 5000) -> Target:
-    """Seconds from moments to the distance; our reference is factored in the first call, once a sweep."""
+    """Seconds from moments to the distance. Our reference is factored in the first call, once per sweep."""
     from cleanfid.fid import frechet_distance
 
     from fastdiff.metrics import frechet, moments
@@ -34,8 +34,10 @@ def distance(dimensions: int = 2048, n: int = 5000) -> Target:
 
 
 def extraction(images: int = 200) -> Target:
-    """Images per second from uint8 images, ours in memory, clean-fid's from a folder of PNGs as it wants them (written
-    before the clock starts). One Inception-v3 with random weights, float32, mode legacy_pytorch."""
+    """Images per second from uint8 images to features, with one Inception-v3 (random weights, float32, legacy_pytorch).
+
+    Ours reads them from memory. clean-fid reads a folder of PNGs, written before the clock starts.
+    """
     import torch
     from cleanfid.fid import get_folder_features
     from PIL import Image
@@ -61,8 +63,10 @@ def extraction(images: int = 200) -> Target:
 
 
 def inception():
-    """torchvision's Inception-v3, images (B 3 299 299) in 0 .. 255 -> features (B 2048), with random weights (He et
-    al.'s, so that features do not vanish)."""
+    """torchvision's Inception-v3: images (B 3 299 299) in 0 .. 255 -> features (B 2048).
+
+    The random weights have He's initialisation, which keeps features from vanishing.
+    """
     import torch
     from torch import nn
     from torchvision.models import Inception3
@@ -79,7 +83,7 @@ def inception():
 
 
 def _turns(work: dict, batch: int = 1) -> tuple[dict, dict]:
-    """Arms that took turns, each as often as an interval needs, and what each gave."""
+    """Arms timed in turns, each as often as an interval needs, and their results."""
     from fastdiff.profiling import interleaved
 
     results = {}

@@ -1,4 +1,4 @@
-"""What is compared, and the file that says so: one line a target."""
+"""The targets of `make speed`: what is compared with what, and the goal."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -6,9 +6,11 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Target:
-    """ratio = what the goal is about, in the direction of the goal: theirs / ours where less is better for us, ours /
-    theirs where more is. at_least: whether the goal is a lower bound. judged: False where this machine cannot be asked
-    (bfloat16 without instructions for it)."""
+    """A ratio with its goal.
+
+    ratio: ours / theirs for speeds, and seconds of ours / seconds of theirs for times. at_least: whether the goal is a
+    lower bound. judged: False if this machine cannot tell (bfloat16 without instructions for it).
+    """
 
     target: str
     ours: float
@@ -36,26 +38,26 @@ class Target:
 
 
 def beside(name: str, arms: dict, ours: str, theirs: str, goal: float, judged: bool = True, note: str = "") -> Target:
-    """Images per second of one arm over those of another of the same run, paired round by round."""
+    """The speed of one arm over the speed of another arm of the same run, paired by round."""
     speeds = (arms[each].latency.images_per_s for each in (ours, theirs))
     middle, low, high = _ratio(arms[theirs].seconds, arms[ours].seconds)
     return Target(name, *speeds, middle, goal, judged=judged, low=low, high=high, note=note)
 
 
 def overhead(name: str, arms: dict, ours: str, theirs: str, goal: float) -> Target:
-    """Time of one arm over that of another of the same run, likewise."""
+    """The time of one arm over the time of another arm of the same run, paired by round."""
     return ratio(name, arms[ours].seconds, arms[theirs].seconds, goal)
 
 
 def ratio(name: str, ours: list[float], theirs: list[float], goal: float, note: str = "") -> Target:
-    """Seconds over seconds, round by round; less is better."""
+    """Seconds over seconds, paired by round. Less is better."""
     middle, low, high = _ratio(ours, theirs)
     return Target(name, 1e3 * median(ours), 1e3 * median(theirs), middle, goal, at_least=False, unit="ms", low=low,
                   high=high, note=note)  # fmt: skip
 
 
 def _ratio(one: list[float], other: list[float]) -> tuple[float, float, float]:
-    """Median over rounds of the seconds of one arm over those of another, with its 95 % interval."""
+    """Seconds of one arm over seconds of another: the median over rounds with its 95 % interval."""
     from fastdiff.profiling import median_interval
 
     ratios = [a / b for a, b in zip(one, other)]

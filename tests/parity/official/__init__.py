@@ -1,4 +1,4 @@
-"""Our numbers beside those of the official code: every case of a folder of fixtures, family by family."""
+"""Compare our numbers with the numbers of the official code, for every case in a folder of fixtures."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,10 +22,10 @@ __all__ = ["FAMILIES", "Case", "Check", "cases", "run"]
 
 
 def run(folder: Path, progress: Callable = iter) -> tuple[list[Check], dict[str, list[str]]]:
-    """All checks of all cases in a folder laid out as tests/fixtures/README.md says, and the outputs that no check
-    covers, by family. Raises FileNotFoundError where there is no case at all.
+    """Run all cases of a folder with the layout of tests/fixtures/README.md.
 
-    A case that cannot be run, and one of a family without checks here, is a failed check that says why.
+    Returns the checks, and by family the outputs that no check covers. A case that cannot run, or whose family has no
+    checks here, becomes a failed check with the reason. Raises FileNotFoundError if the folder has no case.
     """
     families = (
         sorted({*FAMILIES, *(path.name for path in folder.iterdir() if path.is_dir())}) if folder.is_dir() else []
@@ -42,12 +42,12 @@ def run(folder: Path, progress: Callable = iter) -> tuple[list[Check], dict[str,
 
 
 def attempt(case: Case) -> tuple[list[Check], list[str]]:
-    """The checks of a case, and the outputs that none of them covers."""
+    """The checks of a case, and the outputs that no check covers."""
     try:
         if case.family not in FAMILIES:
             raise ValueError(f"family '{case.family}' is not one of: {', '.join(FAMILIES)}")
         made = list(FAMILIES[case.family](case))
         return made, sorted(case.outputs.keys() - {check.output for check in made})
-    except Exception as error:  # whatever is wrong with one case, the others are still worth knowing
+    except Exception as error:  # one bad case must not hide the others
         reason = " ".join(str(error).split()) or type(error).__name__
         return [Check(case.family, case.name, reason, math.inf, 0.0)], []

@@ -1,4 +1,4 @@
-"""Analytic-DPM's variational bounds and what they are made of (family analytic): terms, totals, cheapest paths."""
+"""The variational bounds of Analytic-DPM (family analytic): terms, totals and cheapest paths."""
 
 import math
 import re
@@ -20,7 +20,7 @@ PATH = re.compile(r"dp_K(\d+)_(path|nelbo_nats)")
 
 
 def likelihoods(case: Case) -> Iterator[Check]:
-    """Bounds of single images, run by run: `ms_eps_K10`, `ms_eps_ot_K10` (optimal trajectory), `naive_large_K10`."""
+    """Bounds of single images, by run: `ms_eps_K10`, `ms_eps_ot_K10` (optimal trajectory), `naive_large_K10`."""
     x0, made = case.inputs["x_0"], {}
     denoiser = denoiser_of(case, x0)
     for output in case.outputs:
@@ -40,7 +40,7 @@ def likelihoods(case: Case) -> Iterator[Check]:
 
 
 def pairs(case: Case) -> Iterator[Check]:
-    """Of the same images at every level: ms_eps, the bound's terms F for all pairs of levels, the cheapest paths."""
+    """The same images at every level: ms_eps, the terms F of the bound for all pairs of levels, the cheapest paths."""
     x0, noise, outputs = case.inputs["data"], case.inputs["noise"], case.outputs
     denoiser, d = denoiser_of(case, x0), x0[0].numel()
     levels = denoiser.noise_levels.levels
@@ -55,7 +55,7 @@ def pairs(case: Case) -> Iterator[Check]:
         name = f"nll_terms_F_{variance}_sigma"
         if name in outputs:
             yield beside(case, name, F)
-        if variance == "large":  # the official trajectory is of these terms
+        if variance == "large":  # the official trajectory uses these terms
             paths = {output: PATH.fullmatch(output) for output in outputs}
             for output, what in paths.items():
                 if what:
@@ -68,7 +68,7 @@ def pairs(case: Case) -> Iterator[Check]:
 
 
 def beside(case: Case, output: str, found: np.ndarray) -> Check:
-    """As case.check, where infinities have to be in the same places."""
+    """Like case.check, for arrays whose infinities must be at the same indices."""
     expected = case.outputs[output].double().numpy()
     limit = case.facts["tolerance_abs"][f"outputs/{output}"]
     if found.shape != expected.shape or not np.array_equal(np.isposinf(found), np.isposinf(expected)):

@@ -1,4 +1,4 @@
-"""One fixture: what the official code was given, what it gave, and how far we may be from it."""
+"""One fixture: inputs and outputs of the official code, and how far our outputs may be from them."""
 
 import math
 from collections.abc import Iterator
@@ -16,8 +16,10 @@ from fastdiff.weights.model_card import ModelCard
 
 
 class Check(NamedTuple):
-    """Largest absolute difference of one output, and the tolerance its fixture sets. Of an output with a tolerance for
-    each leading index, the index that is nearest to its limit."""
+    """The largest absolute difference of one output, and the tolerance of its fixture.
+
+    Some outputs have a tolerance per leading index. Then both numbers are of the index nearest to its limit.
+    """
 
     family: str
     case: str
@@ -27,11 +29,11 @@ class Check(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        return self.error <= self.tolerance  # NaN is not
+        return self.error <= self.tolerance  # false for NaN
 
     @property
     def share(self) -> float:
-        """How much of the tolerance is used; infinite where there is none to use, or no number to use it."""
+        """Error over tolerance. Infinite for an error above a tolerance of 0, and for NaN."""
         if not self.ok:
             return self.error / self.tolerance if self.tolerance and not math.isnan(self.error) else math.inf
         return self.error / self.tolerance if self.tolerance else 0.0
@@ -79,20 +81,20 @@ class Case:
 
     @property
     def labels(self) -> torch.Tensor | None:
-        """Official class_labels (B classes) or y (B), where the case has them."""
+        """Official class_labels (B classes) or y (B), None if the case has neither."""
         if "class_labels" in self.inputs:
             return self.inputs["class_labels"]
         return self.inputs["y"].long() if "y" in self.inputs else None
 
     def card(self, family: str, arch: dict, parameterisation: str = "eps") -> ModelCard:
-        """A model card for the case's network; `betas` among the inputs tell the schedule, t = n - 1 the time."""
+        """A model card for the network of the case. Level n of the schedule is fed as t = n - 1."""
         given = next(self.inputs[name] for name in ("x", "x_T", "x_N", "latents", "x_full") if name in self.inputs)
         shape, schedule = tuple(given.shape[-3:]), Schedule() if parameterisation == "edm" else self.schedule
         return ModelCard(self.name, family, arch, shape, "none", None, parameterisation, schedule, time_shift=-1.0)
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule with the case's `betas`, or of its config. Raises ValueError when none of ours is it."""
+        """The schedule of the input `betas`, or of the config. Raises ValueError if none of ours has these betas."""
         if "betas" not in self.inputs:
             config = self.facts["config"].get("diffusion", {})
             names = {"num_diffusion_timesteps": "N", "beta_schedule": "name", "beta_start": "beta_start",
@@ -104,10 +106,11 @@ class Case:
         for schedule in (Schedule(name, len(betas), *ends) for name in ("linear", "scaled_linear", "cosine")):
             if np.allclose(sigma_of(np.cumprod(1 - betas)), schedule.levels(), rtol=1e-3):
                 return schedule
-        raise ValueError(f"{self.family}/{self.name} has betas of no schedule that is known here")
+        known = "linear, scaled_linear, cosine"
+        raise ValueError(f"the betas of {self.family}/{self.name} are of no known schedule; known: {known}")
 
     def check(self, output: str, found) -> Check:
-        """Our value of an output beside the official one."""
+        """Compare our value of an output with the official value."""
         expected = self.outputs[output].double()
         found = found if isinstance(found, torch.Tensor) else torch.from_numpy(np.array(found))
         found = found.detach().double()
@@ -121,7 +124,7 @@ class Case:
         return max(checks, key=lambda check: check.share)
 
     def exact(self, output: str, found: list, expected: list) -> Check:
-        """A list (steps, calls) that has to be the very same: the number of its differences, of which 0 are allowed."""
+        """Compare lists (steps, calls) that must be equal. The error is the number of differences."""
         differences = len(set(found) ^ set(expected)) if len(found) != len(expected) else 0
         differences += sum(ours != theirs for ours, theirs in zip(found, expected))
         return Check(self.family, self.name, output, float(differences), 0.0)

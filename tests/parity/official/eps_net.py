@@ -1,4 +1,4 @@
-"""The stand-in network of Analytic-DPM's fixtures, as their json's config.eps_net describes it."""
+"""The small network of the Analytic-DPM fixtures (config.eps_net in their json)."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ class EpsNet(torch.nn.Module):
 
 
 def denoiser_of(case: Case, like: torch.Tensor) -> Denoiser:
-    """The case's network, fed n 1000 / N or n, on images shaped as `like`; with the case's norms where it has some."""
+    """The network of the case, fed n 1000 / N or n, for images with the shape of `like`."""
     config, schedule = case.facts["config"], case.schedule
     scale = 1000 / schedule.N if config["rescale_timesteps"] else 1.0
     shape = tuple(like.shape[-3:])

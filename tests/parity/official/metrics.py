@@ -1,4 +1,4 @@
-"""Frechet and kernel distance, inception score, precision and its kin, clean-fid's resize (family metrics)."""
+"""Frechet and kernel distance, inception score, precision and recall, resize of clean-fid (family metrics)."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def checks(case: Case) -> Iterator[Check]:
 
 
 def distances(case: Case) -> dict[str, float]:
-    """Of features; dgm-eval's balls are open, torch-fidelity's closed."""
+    """Distances of features. The balls of dgm-eval are open, those of torch-fidelity are closed."""
     fake, real = (case.inputs[f"features_{kind}"].numpy() for kind in ("fake", "real"))
     fid = frechet_of(fake, moments(real))
     found = {name: fid for name in case.outputs if name.startswith("fid_")}
@@ -42,7 +42,7 @@ def distances(case: Case) -> dict[str, float]:
 
 
 def scores(probabilities: np.ndarray) -> dict[str, float]:
-    """Inception scores; the originals' std is the population's."""
+    """Inception scores. The originals use the standard deviation of the population."""
     given, found = np.arange(len(probabilities)), {}
     runs = {"split10_given_order": (given, 10), "split10_shuffle2020": (shuffled(len(given)), 10), "split1": (given, 1)}
     for name, (order, splits) in runs.items():
@@ -52,7 +52,7 @@ def scores(probabilities: np.ndarray) -> dict[str, float]:
 
 
 def resized(case: Case) -> dict[str, np.ndarray]:
-    """Of images (H W 3): every seventh pixel, the first row, the last column, and sum and sum of squares."""
+    """Resized images (H W 3): every seventh pixel, the first row, the last column, the sum and the sum of squares."""
     found = {}
     for name in (name for name in case.inputs if name.endswith("_hwc_uint8")):
         pixels = case.inputs[name].numpy().astype(np.uint8)
