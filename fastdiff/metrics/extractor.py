@@ -63,7 +63,7 @@ class Extractor(ABC):
 
     @classmethod
     def look_for_weights(cls, card: "ImageMetrics") -> None:
-        """Raise FileNotFoundError or ValueError where the weights are missing or are not those of the card."""
+        """Raise FileNotFoundError or ValueError where the weights are missing, or have another digest than the card."""
         cls(card.resolved())
 
 
