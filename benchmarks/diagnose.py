@@ -184,7 +184,8 @@ def of_cells(subject: Subject, name: str, grid: str, choose: Callable, draw: Cal
         raise Missing(f"{error}: {command}") from error
     machines = f"{found['device'].iloc[0]}, {found['precision'].iloc[0]}"
     said = f"{len(found)} cells of n = {found['n'].iloc[0]:,} images: {column}, {subject.cell.model.name}, {machines}."
-    return draw(found, column=column, name=name, said=f"{said} {absent(subject.ledger, grid, command)}".strip()), found
+    protocol = f"{said} {absent(subject.ledger, grid, command)}".strip()
+    return draw(found, column=column, name=name, protocol=protocol), found
 
 
 def grid_command(grid: str) -> str:

@@ -120,5 +120,5 @@ def test_weights_that_came_after_the_key_was_made_are_not_scored_with(monkeypatc
         clean_fid.TORCHSCRIPT.write_bytes(b"weights")
 
     monkeypatch.setattr(cleanfid.features, "build_feature_extractor", fetching)
-    with pytest.raises(ValueError, match="fetched only now: run again, so that its sha256 is part of the key"):
+    with pytest.raises(ValueError, match="fetched only now: run again to make its sha256 part of the key"):
         build_extractor(CARD)

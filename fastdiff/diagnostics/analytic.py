@@ -114,8 +114,8 @@ def _shade(panels: Panels, i: int, x: pd.Series, marked: pd.Series) -> None:
         panels.shade(i, name, low, high, colour)
 
 
-def norms_figure(norms: pd.DataFrame, name: str, said: str) -> Figure:
-    """Two panels: eps_ms, and on log axes what is left by both estimators. said: n and protocol, for the caption."""
+def norms_figure(norms: pd.DataFrame, name: str, protocol: str) -> Figure:
+    """Two panels: eps_ms, and on log axes what is left by both estimators. protocol: for the caption."""
     panels = Panels(["score norm", "what is left to know"])
     ours, other = ({"colour": COLOURS[sampler], "band": True} for sampler in ("analytic_ddpm", "ddpm"))
     panels.line(0, norms, "eps_ms", "sigma", "eps_ms", **ours)
@@ -130,7 +130,7 @@ def norms_figure(norms: pd.DataFrame, name: str, said: str) -> Figure:
         _shade(panels, i, norms["sigma"], norms["clipped"])
     sentence = (
         "The score norm of the optimal variance, and what it leaves. Both estimates agree where the network is exact."
-        f" Bands: 95 %, Monte Carlo error only; all levels share images and noise. {said}"
+        f" Bands: 95 %, Monte Carlo error only; all levels share images and noise. {protocol}"
     )
     return panels.figure(name, "Score norms", sentence)
 
@@ -142,7 +142,7 @@ def _above(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return frame.assign(**{low: np.maximum(frame[low], drawn[drawn > 0].min(axis=None) / 2)})
 
 
-def variances_figure(found: dict[str, pd.DataFrame], name: str, said: str) -> Figure:
+def variances_figure(found: dict[str, pd.DataFrame], name: str, protocol: str) -> Figure:
     """One panel for each trajectory. found: title -> `variances`. DDIM's lower bound is 0, which has no place on a log
     axis."""
     panels = Panels(list(found))
@@ -161,12 +161,12 @@ def variances_figure(found: dict[str, pd.DataFrame], name: str, said: str) -> Fi
         panels.axes(i, "sigma at the start of the step", "variance of the step", log="xy")
     sentence = (
         "The optimal variance of each step between its bounds, with DDPM's two. Units of x / sqrt(1 + s^2) for VP"
-        f" networks, as in the papers. No image is generated. Bands: 95 %, Monte Carlo error only. {said}"
+        f" networks, as in the papers. No image is generated. Bands: 95 %, Monte Carlo error only. {protocol}"
     )
     return panels.figure(name, "The optimal variance between its bounds", sentence)
 
 
-def trajectories_figure(found: pd.DataFrame, name: str, said: str) -> Figure:
+def trajectories_figure(found: pd.DataFrame, name: str, protocol: str) -> Figure:
     """Noise level and J of each step, one line for each spacing."""
     look = looks(found["spacing"])
     panels = Panels(["where the steps lie", "what each step adds to the bound"])
@@ -178,6 +178,6 @@ def trajectories_figure(found: pd.DataFrame, name: str, said: str) -> Figure:
     added = ", ".join(f"{spacing} {total:.4g}" for spacing, total in totals.items())
     sentence = (
         "DDPM's trajectory with the best bound beside the usual one. Sum of J over the steps, in nats per dimension:"
-        f" {added}. {said}"
+        f" {added}. {protocol}"
     )
     return panels.figure(name, "The optimal trajectory", sentence)

@@ -79,8 +79,8 @@ def similarity_frame(found: dict[str, dict[int, np.ndarray]]) -> pd.DataFrame:
     return pd.concat(lines, ignore_index=True)
 
 
-def similarity_figure(found: dict[str, dict[int, np.ndarray]], name: str, said: str) -> Figure:
-    """One map for each sampler (row) and branch (column). said: n and protocol, for the caption."""
+def similarity_figure(found: dict[str, dict[int, np.ndarray]], name: str, protocol: str) -> Figure:
+    """One map for each sampler (row) and branch (column). protocol: for the caption."""
     maps = {
         f"{sampler}, branch {branch}": each for sampler, branches in found.items() for branch, each in branches.items()
     }
@@ -90,7 +90,7 @@ def similarity_figure(found: dict[str, dict[int, np.ndarray]], name: str, said: 
         panels.heat(i, each.mean(0), "cosine of trunks")
     sentence = (
         "Similarity of the trunk between all pairs of calls of a trajectory, which a cache takes to be 1. Cosine of the"
-        f" whole state (the mean is not removed), mean over images. The network is uncached. {said}"
+        f" whole state (the mean is not removed), mean over images. The network is uncached. {protocol}"
     )
     return panels.figure(name, "Similarity of the trunk between all pairs of calls", sentence)
 
@@ -128,11 +128,11 @@ def draw_promised(panels: Panels, i: int, found: pd.DataFrame, look: dict) -> No
         panels.line(i, part, f"interval {interval}, promised", "branch", "promised", colour=colour)
 
 
-def costs_figure(found: pd.DataFrame, calls: int, name: str, said: str) -> Figure:
+def costs_figure(found: pd.DataFrame, calls: int, name: str, protocol: str) -> Figure:
     """The speed-up that MACs promise against the branch. It needs no measurement."""
     panels = Panels([f"{calls} calls"], columns=1)
     draw_promised(panels, 0, found, looks(found["interval"]))
     panels.axes(0, "branch", "speed-up over uncached", ticks=range(1, int(found["branch"].max()) + 1))
     panels.level(0, 1.0)
-    sentence = f"The speed-up that MACs promise, for each branch and interval. {said}"
+    sentence = f"The speed-up that MACs promise, for each branch and interval. {protocol}"
     return panels.figure(name, "Speed-up against the branch", sentence)

@@ -32,8 +32,8 @@ def measured(ledger: Ledger, asked: dict, command: str) -> tuple[pd.DataFrame, s
     frame = frame.dropna(axis=1, how="all").reindex(columns=list(dict.fromkeys([*frame, *KNOBS])))
     columns = [column for column in image_columns(frame) if frame[column].notna().any()]
     if not columns:
-        said = ", ".join(f"{knob} {value}" for knob, value in asked.items() if value is not None)
-        raise Missing(f"no cell with {said} is in {ledger.root}: {command}")
+        protocol = ", ".join(f"{knob} {value}" for knob, value in asked.items() if value is not None)
+        raise Missing(f"no cell with {protocol} is in {ledger.root}: {command}")
     frame = usual(frame.dropna(subset=columns[:1]), set(KNOBS) - MACHINE)
     return table(ledger, frame["key"].tolist()), columns[0]
 
@@ -81,7 +81,7 @@ def _each(frame: pd.DataFrame, names: list[str], free: set[str]) -> pd.DataFrame
     return pd.concat(parts) if parts else frame
 
 
-def rho_figure(found: pd.DataFrame, column: str, name: str, said: str) -> Figure:
+def rho_figure(found: pd.DataFrame, column: str, name: str, protocol: str) -> Figure:
     """Quality against rho_bottom. A panel for each sampler, a line for each number of network calls and rho_top."""
     found = found.assign(line=[f"{nfe} NFE, rho_top {top:g}" for nfe, top in zip(found["nfe"], found["rho_top"])])
     found = found.sort_values(["nfe", "rho_top", "rho_bottom"])
@@ -91,7 +91,7 @@ def rho_figure(found: pd.DataFrame, column: str, name: str, said: str) -> Figure
         for line, cells in part.groupby("line", sort=False):
             panels.line(i, cells, line, "rho_bottom", column, **look[line])
         panels.axes(i, "rho_bottom  (1 = as trained)", column if i % panels.columns == 0 else "", _log(found, column))
-    sentence = f"Quality against rho, for each number of network calls. Whiskers: 95 % intervals. {said}"
+    sentence = f"Quality against rho, for each number of network calls. Whiskers: 95 % intervals. {protocol}"
     return panels.figure(name, "Quality against rho", sentence)
 
 
@@ -114,7 +114,7 @@ def over_caching(frame: pd.DataFrame) -> pd.DataFrame:
     return found[found["steps"] == found["sampler"].map(steps)]
 
 
-def caching_figure(found: pd.DataFrame, costs: Callable, column: str, name: str, said: str) -> Figure:
+def caching_figure(found: pd.DataFrame, costs: Callable, column: str, name: str, protocol: str) -> Figure:
     """A row for each sampler: speed-up against the branch, promised and measured, and quality.
 
     costs: number of network calls -> `deepcache.costs`. It is asked for the cells' own number of calls.
@@ -141,7 +141,7 @@ def caching_figure(found: pd.DataFrame, costs: Callable, column: str, name: str,
     sentence = (
         "Speed-up and quality of caching, for each branch and interval. Lines: the speed-up that MACs promise. Marks:"
         " measured (protocol quick, without an interval). Dotted line on the right: the uncached sampler. Whiskers:"
-        f" 95 % intervals. {said}"
+        f" 95 % intervals. {protocol}"
     )
     return panels.figure(name, "Speed-up and quality against the branch", sentence)
 
@@ -158,11 +158,11 @@ def over_steps(frame: pd.DataFrame) -> pd.DataFrame:
     return found[several].sort_values("steps")
 
 
-def steps_figure(found: pd.DataFrame, column: str, name: str, said: str) -> Figure:
+def steps_figure(found: pd.DataFrame, column: str, name: str, protocol: str) -> Figure:
     """Quality against steps, a line for each sampler."""
     look, panels = looks(found["line"]), Panels(["uncached, every factor 1"], columns=1)
     for line, part in found.groupby("line"):
         panels.line(0, part, line, "steps", column, **look[line])
     panels.axes(0, "steps", column, "x" + _log(found, column), sorted(found["steps"].unique().tolist()))
-    sentence = f"Quality against the number of steps. Whiskers: 95 % intervals. {said}"
+    sentence = f"Quality against the number of steps. Whiskers: 95 % intervals. {protocol}"
     return panels.figure(name, "Quality against steps", sentence)

@@ -111,10 +111,10 @@ def relative(loss: np.ndarray, base: np.ndarray) -> dict:
     return {"relative": ratio, **{f"relative.{end}": value for end, value in interval(ratio, se).items()}}
 
 
-def norms_figure(ratios: pd.DataFrame, name: str, said: str) -> Figure:
+def norms_figure(ratios: pd.DataFrame, name: str, protocol: str) -> Figure:
     """Three panels of prop_i against the rung, at three noise levels, and one of its mean over the rungs.
 
-    ratios: from `norm_ratios`, with a column `model` where there are several. said: n and protocol, for the caption.
+    ratios: from `norm_ratios`, with a column `model` where there are several. protocol: for the caption.
     """
     held = [column for column in ("model", "rho") if column in ratios]
     ratios = ratios.assign(line=ratios[held].agg(", ".join, axis=1))
@@ -140,12 +140,12 @@ def norms_figure(ratios: pd.DataFrame, name: str, said: str) -> Figure:
         panels.level(i, 1.0)
     sentence = (
         "Norm of the skip over the norm of the main branch where a decoder block joins them. rho scales d_i; u_i of an"
-        f" outer rung also depends on the factors further in. Whiskers: 95 % intervals. {said}"
+        f" outer rung also depends on the factors further in. Whiskers: 95 % intervals. {protocol}"
     )
     return panels.figure(name, "Norm ratio of skip and main branch", sentence)
 
 
-def losses_figure(losses: pd.DataFrame, name: str, extractor: str, said: str) -> Figure:
+def losses_figure(losses: pd.DataFrame, name: str, extractor: str, protocol: str) -> Figure:
     """Upper row: the loss against the noise level, a column for each space. Lower row: the loss over that at rho 1."""
     look, spaces = looks(losses["rho"]), list(losses["space"].unique())
     panels = Panels([f"{space} space" for _ in range(2) for space in spaces], columns=len(spaces))
@@ -160,6 +160,6 @@ def losses_figure(losses: pd.DataFrame, name: str, extractor: str, said: str) ->
         panels.level(below, 1.0)
     sentence = (
         "Error of one network call on a noised training image, against the noise level. Means over images. Whiskers:"
-        f" 95 % intervals, in the lower row of the paired ratio. {said}"
+        f" 95 % intervals, in the lower row of the paired ratio. {protocol}"
     )
     return panels.figure(name, "Denoising loss in pixel and feature space", sentence)

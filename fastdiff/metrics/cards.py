@@ -76,7 +76,7 @@ class ImageMetrics(MetricsCard):
     kind: a name in `EXTRACTORS`. weights, sha256: file of the extractor's weights and its digest. arch, mode, settings:
     the extractor's own knobs (arch of `classifier`, mode of `clean_fid`, settings of a third party's). is_splits:
     splits of the Inception score. batch: images per call of the extractor. reference: an npz file of statistics
-    (`metrics.reference`) that replaces those of the data's images.
+    (`metrics.reference`) that replaces the statistics of the data's images.
     """
 
     name: str

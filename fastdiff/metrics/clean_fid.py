@@ -100,7 +100,7 @@ class CleanFidExtractor(Extractor):
         except OSError as error:  # URLError is one
             raise _missing(path, error) from error
         if missing and path.exists():
-            raise ValueError(f"{path} has been fetched only now: run again, so that its sha256 is part of the key")
+            raise ValueError(f"{path} has been fetched only now: run again to make its sha256 part of the key")
         self.resize, self.device, self.batch = build_resize(card.mode), torch.device(device), card.batch
         self.threads = threads or os.cpu_count() or 1
 
