@@ -18,13 +18,6 @@ from fastdiff.unets import Runner
 from fastdiff.unets.runner import products
 
 
-@pytest.fixture
-def traced(monkeypatch):
-    """Graphs are traced and guarded as ever, but run eagerly: generating code takes most of a minute."""
-    real = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda *a, mode, **options: real(*a, backend="eager", **options))
-
-
 def labels(indices) -> np.ndarray:
     return np.asarray(indices) % 3
 
