@@ -28,9 +28,9 @@ class Trajectory:
     """All that is known of a trajectory before it is sampled.
 
     sigmas: the noise level of every network call, in order; not monotone under churn and PLMS. levels: the same in
-    [0, 1], linear in log sigma. asked: the calls that the user's number of steps asks for. rungs: K of the network; 0 if
-    it is not cut into rungs. guidance: the cell's. ran: which calls run every rung; () while `sources` is asked. branch:
-    where the kept tensor sits; None without a cache.
+    [0, 1], linear in log sigma. asked: the calls that the user's number of steps asks for. rungs: K of the network; 0
+    if it is not cut into rungs. guidance: the cell's. ran: which calls run every rung; () while `sources` is asked.
+    branch: where the kept tensor sits; None without a cache.
     """
 
     sigmas: tuple[float, ...]

@@ -11,13 +11,14 @@ from gaussian import S2, Gaussian
 from networks import randomised
 
 from fastdiff.accelerators import RUN, Accelerator, DeepCache, SkipTuning, branch_of, joins_of, plan
-from fastdiff.bench.cost import cost_of
+from fastdiff.bench.cost import calls_of, cost_of
 from fastdiff.bench.resources import Resources
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.diffusion.spacing import Curves
 from fastdiff.samplers import DDIM, PLMS, SAMPLERS, Euler, Heun, UniPC
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import Runner, build, walk
+from fastdiff.unets.whole import Whole
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,19 @@ def test_under_a_cache_the_first_guided_call_runs_and_leaving_the_interval_reads
     assert batches == [3, 6]
 
 
+def test_compiled_guidance_that_comes_and_goes_takes_four_graphs_and_is_the_eager_one(random_unet, make_card, traced):
+    card, x, found = make_card(), start(3, 1, 8, 8).float(), []
+    members = (Interval(3.0, 12.0), DeepCache(5, 2))
+    for compile in ("none", "default"):
+        runner = Runner(random_unet, (), 2, compile)
+        with torch.inference_mode():
+            denoise = Denoiser(random_unet, card, members, guidance=3.0, runner=runner).start(SIGMAS, COND)
+            found.append([denoise(t * x, t) for t in SIGMAS])
+    for eager, compiled in zip(*found):
+        torch.testing.assert_close(compiled, eager, rtol=1e-5, atol=1e-4)
+    assert runner.graphs == 4
+
+
 def test_two_members_that_set_the_guidance_are_refused(make_card):
     @dataclass(frozen=True)
     class Other(Interval):
@@ -285,7 +299,9 @@ def test_a_join_at_identity_changes_no_bit(random_unet, make_card):
         off: ClassVar[bool] = False
 
     x, card = start(3, 1, 8, 8).float(), make_card()
-    plain, dropped, on = (Denoiser(random_unet, card, m).start([2.0], COND)(x, 2.0) for m in ((), (Boost(),), (Always(),)))
+    plain, dropped, on = (
+        Denoiser(random_unet, card, m).start([2.0], COND)(x, 2.0) for m in ((), (Boost(),), (Always(),))
+    )
     assert torch.equal(plain, dropped) and torch.equal(plain, on)
     assert not torch.equal(plain, Denoiser(random_unet, card, (Boost(1.3),)).start([2.0], COND)(x, 2.0))
 
@@ -299,16 +315,17 @@ def test_a_join_acts_on_the_first_entry_of_ncsnpps_state():
     tuples = []
 
     class ByHand:
-        """The same network, whose decoder scales the main operand of rung 1 itself."""
+        """The same network, whose decoder scales the main operand of the deepest rung itself."""
 
         def __getattr__(self, name):
             return getattr(unet, name)
 
         def up(self, i, h, skip, emb):
             tuples.append(isinstance(h, tuple))
-            return unet.up(i, (1.4 * h[0], *h[1:]) if i == 1 else h, skip, emb)
+            return unet.up(i, (1.4 * h[0], *h[1:]) if i == unet.rungs - 1 else h, skip, emb)
 
-    found = walk(unet, x, c_noise, None, lambda i, h, skip: (h * 1.4 if i == 1 else h, skip))[0]
+    run = Runner(unet, joins_of([Boost(1.4)], unet.rungs))
+    found = run.full(x, c_noise, None, [torch.full((unet.rungs, 1), 1.4)])[0]
     assert torch.equal(found, walk(ByHand(), x, c_noise, None)[0]) and all(tuples)
     assert not torch.equal(found, walk(unet, x, c_noise, None)[0])
 
@@ -364,6 +381,28 @@ def test_rows_that_do_not_fit_and_rungs_that_are_not_there_are_refused(make_card
         plan([Deeper(1.2)], SIGMAS, make_card().noise_levels, rungs=6)
 
 
+def test_a_network_without_rungs_refuses_what_joins_and_takes_what_keeps_its_output(make_card):
+    class Plain(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64), requires_grad=False)
+
+        def forward(self, x, c_noise, cond):
+            return torch.tanh(x) * self.weight
+
+    unet, card, x = Whole(Plain()), make_card(classes=0), start(3, 1, 8, 8)
+    held = Denoiser(unet, card, (DeepCache(2, 0),)).start([2.0, 1.0])
+    torch.testing.assert_close((x - held(x, 2.0)) / 2.0, x - held(x, 1.0))
+    with pytest.raises(ValueError, match="branch is 1, but this network is not cut into rungs: only branch 0"):
+        Denoiser(unet, card, (DeepCache(2, 1),))
+    with pytest.raises(
+        ValueError, match="'skip_tuning' acts where skips are joined, .* not cut into rungs: leave it out"
+    ):
+        joins_of([SkipTuning(0.8)], unet.rungs)
+    with pytest.raises(ValueError, match="'skip_tuning' acts where skips are joined"):
+        Denoiser(unet, card, (SkipTuning(0.8),)).start([1.0])
+
+
 # --- cells
 
 
@@ -376,6 +415,19 @@ def test_members_at_identity_are_no_part_of_a_cell(make_cell):
         cell = make_cell(accelerators=(on,))
         assert not cell.baseline and cell.key != plain.key
     assert not make_cell(sampler=DDIM(10, variance="analytic")).baseline
+
+
+def test_a_member_that_joins_and_keeps_is_planned_before_the_network_is_known(make_cell):
+    @dataclass(frozen=True)
+    class Both(Line):
+        knobs: ClassVar[int] = 1
+
+        def factors(self, trajectory, call):
+            return [(0.9,)] * trajectory.rungs
+
+    cell = make_cell(accelerators=(Both(on=True),))
+    runs = [call.runs for call in calls_of(cell)]
+    assert runs == [call.runs for call in calls_of(cell, rungs=6)] and runs.count(False) == 4
 
 
 def test_where_skip_tuning_applies_counts_under_a_cache_alone(make_cell):

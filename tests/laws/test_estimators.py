@@ -231,7 +231,9 @@ def test_joint_norms_are_of_shallow_calls_alone_and_are_kept(cell, random_unet, 
     assert key(stored["identity"]) == key(joint_identity(joint))
     calls = []
     random_unet.register_forward_pre_hook(lambda *_: calls.append(1))
-    assert score_covariances(joint, ledger, *known(denoiser, images[:2])) == found[1]  # 2 images would not do: nothing is run
+    assert (
+        score_covariances(joint, ledger, *known(denoiser, images[:2])) == found[1]
+    )  # 2 images would not do: nothing is run
 
 
 def test_the_key_of_joint_norms_says_which_shallow_calls_they_are_of(cell):
@@ -246,7 +248,11 @@ def test_the_key_of_joint_norms_says_which_shallow_calls_they_are_of(cell):
     keys = {key(joint_identity(changed(base, **change))) for change in changes}
     assert len(keys | {key(joint_identity(base))}) == len(changes) + 1
     # which calls are full, and how many there are, is in the store: entry by entry
-    same = [{"accelerators": (DeepCache(2, 2),)}, {"sampler": DDIM(9, eta=1.0, variance="analytic")}, {"estimator": "mse"}]
+    same = [
+        {"accelerators": (DeepCache(2, 2),)},
+        {"sampler": DDIM(9, eta=1.0, variance="analytic")},
+        {"estimator": "mse"},
+    ]
     assert {key(joint_identity(changed(base, **change))) for change in same} == {key(joint_identity(base))}
 
 
@@ -254,7 +260,10 @@ def test_a_store_that_knows_eps_ms_alone_is_read_until_mse_is_asked_for(cell, de
     ledger, sigmas = Ledger(tmp_path), [1.0, 2.0]
     path = ledger.path("norms", key(norms_identity(cell)))
     write_json(path, {"identity": norms_identity(cell), "eps_ms": [[1.0, 0.123, 0.01], [2.0, 0.456, 0.02]]})
-    assert score_norms(cell, ledger, *known(denoiser, images), sigmas) == {1.0: Norm(0.123, 0.01), 2.0: Norm(0.456, 0.02)}
+    assert score_norms(cell, ledger, *known(denoiser, images), sigmas) == {
+        1.0: Norm(0.123, 0.01),
+        2.0: Norm(0.456, 0.02),
+    }
     found = score_norms(changed(cell, estimator="mse"), ledger, *known(denoiser, images), sigmas)
     assert all(found[t].mse > 0 and found[t].eps_ms != old for t, old in ((1.0, 0.123), (2.0, 0.456)))
     assert score_norms(cell, ledger, *known(denoiser, images[:2]), sigmas) == found
@@ -263,7 +272,9 @@ def test_a_store_that_knows_eps_ms_alone_is_read_until_mse_is_asked_for(cell, de
 def test_both_estimators_come_from_one_pass(cell, random_unet, make_card, images, tmp_path):
     ledger, denoiser = Ledger(tmp_path), Denoiser(random_unet, make_card())
     one = score_covariances(cell, ledger, *known(denoiser, images))
-    other = score_covariances(changed(cell, estimator="mse"), ledger, *known(denoiser, images[:2]))  # too few to estimate from
+    other = score_covariances(
+        changed(cell, estimator="mse"), ledger, *known(denoiser, images[:2])
+    )  # too few to estimate from
     assert one != other and len(list((tmp_path / "norms").glob("*.json"))) == 1
 
 

@@ -62,7 +62,9 @@ def test_noise_and_skip_tuning_cost_nothing(random_unet, make_card, cost, stated
 
 @pytest.mark.parametrize("interval", [2, 3, 7])
 @pytest.mark.parametrize("branch", [1, 2, 4, 6])
-def test_a_cached_trajectory_costs_its_full_and_its_shallow_calls(random_unet, make_card, cost, stated, interval, branch):
+def test_a_cached_trajectory_costs_its_full_and_its_shallow_calls(
+    random_unet, make_card, cost, stated, interval, branch
+):
     plan = DeepCache(interval, branch)
     full = sum(plan.full_calls(7))
     found = sampled(Denoiser(random_unet, make_card(), (plan,)))

@@ -75,7 +75,10 @@ def test_the_network_runs_every_rung_on_just_the_full_calls_of_a_trajectory_long
 
 
 def test_knobs_outside_their_range_are_refused_with_the_reason():
-    for knobs, said in (({"interval": 0}, "at least 1"), ({"branch": -1}, r"branch is -1; 0 keeps the output, 1 \.\. K")):
+    for knobs, said in (
+        ({"interval": 0}, "at least 1"),
+        ({"branch": -1}, r"branch is -1; 0 keeps the output, 1 \.\. K"),
+    ):
         with pytest.raises(ValueError, match=said):
             DeepCache(**knobs)
     for knobs in ({"rho_bottom": -0.1}, {"rho_top": 2.1}):

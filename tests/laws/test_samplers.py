@@ -66,7 +66,9 @@ def test_analytic_variance_keeps_a_gaussian_at_its_exact_marginal_at_three_steps
     sampler = DDIM(3, spacing, eta=eta, variance="analytic", state_dtype="float64")
     found, exact, last = run(sampler, Gaussian())
     np.testing.assert_allclose(found / exact, 1, rtol=0, atol=1e-9)
-    t = sampler.sigmas(Gaussian().noise_levels)[-2]  # the last step returns E[x0 | x], which has lost the posterior's variance
+    t = sampler.sigmas(Gaussian().noise_levels)[
+        -2
+    ]  # the last step returns E[x0 | x], which has lost the posterior's variance
     assert last == pytest.approx(S2**2 / (S2 + t**2), rel=1e-9)
 
 
