@@ -127,6 +127,13 @@ def fake_unet():
 
 
 @pytest.fixture
+def traced(monkeypatch):
+    """Graphs are traced and guarded as ever, but run eagerly: generating code takes most of a minute."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *a, mode, **options: real(*a, backend="eager", **options))
+
+
+@pytest.fixture
 def golden():
     """golden(family, case) -> tensors by name, and the json beside them (origin, conventions, tolerances)."""
 

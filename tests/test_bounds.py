@@ -148,7 +148,7 @@ def test_what_was_recorded_before_there_were_estimators_is_a_row_like_any_other(
     record = copy.deepcopy(next(r for r in ledger.all("quality") if r["settings"]["sampler"]["name"] == "analytic_ddpm"
                                 and "estimator" not in r["identity"]["generation"]["score_norms"]))  # fmt: skip
     for knob in ("estimator", "cached", "levels"):
-        del record["settings"]["accelerator"]["analytic"][knob]
+        del record["settings"]["score_norms"][knob]
     old.write("quality", record["key"], record)
     row = table(old).iloc[0]
     assert row["estimator"] == "eps_ms" and row["analytic_images"] == 8 and row.isna()["cached"]

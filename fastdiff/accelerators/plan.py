@@ -48,6 +48,11 @@ def joins_of(accelerators: Sequence[Accelerator], rungs: int) -> tuple[Join, ...
     for member in accelerators:
         if not member.joins:
             continue
+        if not rungs:
+            raise ValueError(
+                f"accelerator '{member.name}' acts where skips are joined, and this network is not cut into rungs:"
+                " leave it out"
+            )
         at = tuple(sorted(set(member.joined(rungs))))
         if at and not 0 <= at[0] <= at[-1] < rungs:
             raise ValueError(

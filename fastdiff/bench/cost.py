@@ -24,7 +24,7 @@ def calls_of(cell: Cell, noise_levels: NoiseLevels | None = None, rungs: int | N
     else:
         sigmas = sampler.call_sigmas(levels)
     if rungs is None:  # a plan needs at least as many as its branch; which factors they get is not asked here
-        members = [member for member in cell.accelerators if not member.joins]
+        members = [each for each in cell.accelerators if each.caches or each.guides or not each.joins]
         rungs = max((member.branch or 0 for member in members), default=0)
     else:
         members = list(cell.accelerators)
