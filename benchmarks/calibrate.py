@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.files import write, write_json
     from fastdiff.metrics import frechet, moments
     from fastdiff.report.calibration import figure, page
-    from fastdiff.report.figures import render
+    from fastdiff.diagnostics.print_style import render
     from fastdiff.statistics import outside
     from fastdiff.statistics.calibration import rows
     from fastdiff.statistics.pools import Mixed, pool, pool_key

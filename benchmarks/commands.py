@@ -7,6 +7,8 @@ from importlib.resources import files
 
 from omegaconf import OmegaConf
 
+from fastdiff.bench.records import Failed, Quality
+
 
 @cache
 def settings() -> tuple[dict, dict, dict]:
@@ -23,14 +25,14 @@ def settings() -> tuple[dict, dict, dict]:
     return root, usual, {group: {path.stem: load(path) for path in paths} for group, paths in members.items()}
 
 
-def commands(records: list[dict]) -> dict[str, str]:
+def commands(records: list[Quality | Failed]) -> dict[str, str]:
     """Key -> what to type for that cell: the members of conf/ its settings came from, and what differs from them."""
     (root, usual, cards), found = settings(), {}
     order = {group: at for at, group in enumerate(usual)}
     for record in records:
         words = ["python benchmarks/run.py"]
         for group, values in sorted(
-            record["settings"].items(), key=lambda each: (order.get(each[0], len(order)), each[0])
+            record.settings.items(), key=lambda each: (order.get(each[0], len(order)), each[0])
         ):
             if group not in usual:
                 words += changed(group, values, root.get(group))
@@ -39,7 +41,7 @@ def commands(records: list[dict]) -> dict[str, str]:
             member = next(named, usual[group])
             words += [f"{group}={member}"] if member != usual[group] else []
             words += changed(group, values, cards[group][member])
-        found[record["key"]] = " ".join(words)
+        found[record.key] = " ".join(words)
     return found
 
 

@@ -63,7 +63,7 @@ def files_of(name: str, subject: Subject, out: Path):
     """Draw a figure and write its files."""
     from fastdiff.diagnostics.printed import printed
     from fastdiff.files import write
-    from fastdiff.report.figures import render
+    from fastdiff.diagnostics.print_style import render
 
     drawing, frame = FIGURES[name](subject, name)
     figure = printed(drawing)

@@ -62,8 +62,7 @@ def store(out: Path, part: str, tables: dict[str, list[dict]], facts: dict) -> N
     import pandas as pd
 
     from fastdiff.files import write, write_json
-    from fastdiff.report.figures import render
-    from fastdiff.report.speed import drawn
+    from fastdiff.report.figures import rendered, speedups
 
     for name, rows in tables.items():
         path, new = out / f"{name}.csv", pd.DataFrame([{"part": part, **row} for row in rows])
@@ -74,10 +73,12 @@ def store(out: Path, part: str, tables: dict[str, list[dict]], facts: dict) -> N
     path = out / "conditions.json"
     write_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {part: facts})
     if part == "caching":
-        figure = [pd.DataFrame(tables[name]) for name in ("caching", "rungs")]
-        for suffix in ("svg", "png"):
-            content = render(drawn(*figure), suffix)
-            write(out / f"caching.{suffix}", lambda file, content=content: file.write(content))
+        figure = speedups(*(pd.DataFrame(tables[name]) for name in ("caching", "rungs")))
+        contents, absent = rendered(figure, "caching")
+        for name, content in contents.items():
+            write(out / name, lambda file, content=content: file.write(content))
+        if absent:
+            print(absent)
 
 
 def of_parts(path: Path, parts: list[str]):

@@ -29,7 +29,7 @@ def measured(ledger: Ledger, *overrides: str, **again):
     with initialize_config_module("fastdiff_conf", version_base="1.3"):
         conf = settings_of(compose("config", overrides=[*TINY, *overrides]))
     outcome = run_cell(cell_of(conf), ledger, conf, **again)
-    assert outcome.kind == "quality", outcome.record["reason"]
+    assert outcome.kind == "quality", outcome.record.reason
     return outcome, cell_of(conf)
 
 
@@ -66,7 +66,7 @@ def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_ima
     pictures, other = measured(ledger, "sampler=ddpm")
     assert key(other.generation()) == key(cell.generation()) and pictures.key != first.key
     anew, _ = measured(ledger, "metrics=nll", "sampler=ddpm", force=True)
-    assert not anew.reused and anew.record["values"] == first.record["values"]
+    assert not anew.reused and anew.record.values == first.record.values
     assert measured(ledger, "sampler=ddpm")[0].reused  # its blocks and its speed are still there
     assert table(ledger, [first.key])["images_per_s"].notna().all()  # the same trajectory's, once it was timed
 
@@ -74,11 +74,11 @@ def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_ima
 def test_a_cached_chain_has_a_bound_whose_joint_mse_is_its_own(tmp_path):
     cached = ["metrics=nll", "sampler=analytic_ddpm", "accelerator.deepcache.interval=2", f"{NORMS}.estimator=mse"]
     outcomes = {kind: measured(Ledger(tmp_path), *cached, f"{NORMS}.cached={kind}")[0] for kind in ("base", "joint")}
-    values = {kind: outcome.record["values"][NLL]["value"] for kind, outcome in outcomes.items()}
+    values = {kind: outcome.record.values[NLL].value for kind, outcome in outcomes.items()}
     assert values["joint"] < values["base"]
-    assert all(outcome.record["cost"]["full_calls"] == 2 for outcome in outcomes.values())
+    assert all(outcome.record.cost.full_calls == 2 for outcome in outcomes.values())
     uncached, _ = measured(Ledger(tmp_path), "metrics=nll", "sampler=analytic_ddpm", f"{NORMS}.estimator=mse")
-    assert uncached.record["values"][NLL]["value"] < values["joint"]
+    assert uncached.record.values[NLL].value < values["joint"]
 
 
 def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm(ledger):
@@ -125,8 +125,8 @@ def test_optimal_trajectories_make_images_of_their_own(tmp_path):
     for sampler, spacing in (("ddpm", "even"), ("ddpm", "dp"), ("analytic_ddpm", "dp"), ("analytic_ddpm", "dp_plain")):
         outcome, cell = measured(ledger, f"sampler={sampler}", f"sampler.spacing={spacing}", f"{NORMS}.estimator=mse")
         samples[sampler, spacing] = ledger.samples(key(cell.generation()))
-        assert outcome.record["cost"]["nfe"] == 3
-        note = outcome.record["score_norms"]
+        assert outcome.record.cost.nfe == 3
+        note = outcome.record.norms_note
         assert (note is None) == (spacing == "even") and (spacing == "even" or note["levels"] == 5)
     assert not np.array_equal(samples["ddpm", "even"], samples["ddpm", "dp"])
     assert len(list((tmp_path / "norms").glob("*.json"))) == 2  # terms of the bound, and norms for both estimators
@@ -138,7 +138,7 @@ def test_joint_norms_under_a_cache_make_images_of_their_own_and_say_so(tmp_path)
         overrides = ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2", f"{NORMS}.cached={cached}"]
         outcome, cell = measured(ledger, *overrides, "sampler.sigma2_clip=0")
         samples.append(ledger.samples(key(cell.generation())))
-        assert ("joint" in outcome.record["score_norms"]["cache"]) == (cached == "joint")
+        assert ("joint" in outcome.record.norms_note["cache"]) == (cached == "joint")
     assert not np.array_equal(*samples)
     assert table(ledger)["cached"].tolist() in (["base", "joint"], ["joint", "base"])
 

@@ -16,20 +16,21 @@ from omegaconf import OmegaConf
 
 from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.bench.cell import canonical, key
+from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.records import Cost, Failed, Quality, Speed, Value
+from fastdiff.bench.run_cell import applied
 from fastdiff.knobs import build
-from fastdiff.report import answer, cells, figures, rivals, tables
-from fastdiff.report.images import compare_with_plain
-from fastdiff.report.rows import LATER, cached, plain, row
-from fastdiff.report.tables import KNOBS, table
-from fastdiff.report.words import describe
-from fastdiff.samplers import SOLVERS
+from fastdiff.report import comparisons, figures, page, page_text, pareto
+from fastdiff.report.comparisons import compare_with_baselines
+from fastdiff.report.rows import ENVIRONMENT, Cells, describe, knob_columns
+from fastdiff.report.table import csv, lines, table, text, varying
 from fastdiff.statistics import Estimate
 from fastdiff_benchmarks import report
 
 FID = "fid[mnist-classifier,n=1000]"
 PLAIN = {"ddpm": 60.0, "ddim": 40.0, "analytic_ddpm": 38.0, "analytic_ddim": 36.0}  # fid = 8 + this / steps ** 0.9
-EARLIER = {"skip_tuning": ["rho_bottom", "rho_top"], "deepcache": ["interval", "branch"]}  # all the knobs there were
+PLANS = ("skip_tuning", "deepcache")
 
 
 def card(group: str, name: str) -> dict:
@@ -45,7 +46,7 @@ def settings(sampler: str, steps: int, interval: int, rho: float, /, n: int = 10
     conf["accelerator"]["skip_tuning"]["rho_bottom"] = rho
     conf["budget"]["n"] = n
     for name, knobs in changed.items():
-        (conf["accelerator"] if name in EARLIER else conf)[name] |= knobs
+        (conf["accelerator"] if name in PLANS else conf)[name] |= knobs
     return conf
 
 
@@ -56,7 +57,7 @@ def write_cell(
 
     unsure: no influence of the images is known, as with too few of them.
     """
-    sampler, n = conf["sampler"], conf["budget"]["n"]
+    sampler, n, cell = conf["sampler"], conf["budget"]["n"], cell_of(conf, resolve=False)
     interval, rho = conf["accelerator"]["deepcache"]["interval"], conf["accelerator"]["skip_tuning"]["rho_bottom"]
     steps, analytic = sampler["steps"], sampler.get("variance") == "analytic"
     plans = {"skip_tuning": SkipTuning, "deepcache": DeepCache}
@@ -70,19 +71,12 @@ def write_cell(
     usual += (1 - rho) * (30 - 60 * (interval > 1)) / steps**0.7 + draw.normal(0, 0.1)
     value = value or usual
     psi = value * (2 * np.random.default_rng(0).normal(size=n) + draw.normal(size=n)) / 2
-    fid = {"metric": "fid", "value": value, "se": psi.std() / n**0.5}
-    fid |= {"low": value - 1.96 * fid["se"], "high": value + 1.96 * fid["se"]}
+    se = psi.std() / n**0.5
+    fid = Value("fid", value, se, value - 1.96 * se, value + 1.96 * se)
     values = {f"fid[mnist-classifier,n={n}]": fid}
-    values[f"is[mnist-classifier,splits=10,n={n}]"] = {
-        "metric": "is",
-        "value": 9.5,
-        "se": 0.02,
-        "low": 9.46,
-        "high": 9.54,
-    }
+    values[f"is[mnist-classifier,splits=10,n={n}]"] = Value("is", 9.5, 0.02, 9.46, 9.54)
     macs = 156_451_392 * full_calls + 70_000_000 * (steps - full_calls)
-    cost = {"nfe": steps, "full_calls": full_calls, "macs": macs, "conv_macs": macs * 99 // 100}
-    cost |= {"full_call_macs": 156_451_392, "shallow_call_macs": 70_000_000}
+    cost = Cost(steps, full_calls, macs, macs * 99 // 100, 156_451_392, 70_000_000)
     versions = {"fastdiff": "0.1.0", "python": "3.11.7", "numpy": "2.4.6", "torch": "2.14.1"}
     made = {
         "made": "2026-11-24T05:57:27+00:00",
@@ -90,15 +84,15 @@ def write_cell(
         "git_commit": "0123456789abcdef",
         "git_dirty": True,
     }
-    where = {"device": "Test CPU, 2 cores", "precision": "bfloat16", "made": made, "settings": conf}
+    where = {"device": "Test CPU, 2 cores", "precision": "bfloat16", "made": made}
     per_s = per_s or 8.2e10 / macs * draw.normal(1, 0.01)
-    speed = {"kind": "speed", "key": speed_name, "protocol": "quick", "images_per_s": per_s, "latency_ms": 5e4 / per_s}
-    ledger.write("speed", speed_name, speed | {"batches": 3, "device": where["device"], "made": made})
+    ledger.write("speed", speed_name, Speed(speed_name, per_s, 5e4 / per_s, batches=3, **where))
     ledger.write_influence(name, {"is": psi} if unsure else {"fid": psi, "is": psi})
     ledger.write_samples(key(generation), pixels)
     identity = {"generation": generation, "n": n, "metrics": {"extractor": "mnist-classifier", "sha256": "0" * 64}}
-    record = {"kind": "quality", "key": name, "identity": identity, "n": n, "values": values}
-    ledger.write("quality", name, record | {"cost": cost, "speed_key": speed_name, **where})
+    at_work = applied(cell, sampler["name"])
+    record = Quality(name, identity, conf, **at_work, n=n, values=values, cost=cost, speed_key=speed_name, **where)
+    ledger.write("quality", name, record)
     return name
 
 
@@ -123,8 +117,8 @@ def made(tmp_path_factory):
         ledger, settings("ddim", 7, 1, 1.0, n=200), np.random.default_rng(0), np.zeros((10, 1, 28, 28), np.uint8)
     )
     conf = settings("ddpm", 50, 1, 1.0)
-    compare_with_plain(ledger)  # as every sweep does at its end
-    ledger.write("failed", "f" * 16, {"kind": "failed", "key": "f" * 16, "reason": "<out> of memory", "settings": conf})
+    compare_with_baselines(ledger)  # as every sweep does at its end
+    ledger.write("failed", "f" * 16, Failed("f" * 16, "<out> of memory", conf))
     return ledger, root / "report", make(root)
 
 

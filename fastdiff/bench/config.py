@@ -16,6 +16,7 @@ from ..metrics import MetricsCard
 from ..samplers import DDIM, SOLVERS
 from ..weights.model_card import ModelCard
 from .cell import Budget, Cell, Device
+from .records import Quality
 
 CARDS = {"data": DataCard, "metrics": MetricsCard, "model": ModelCard}
 GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
@@ -75,13 +76,13 @@ def cell_of(conf: dict, resolve: bool = True) -> Cell:
     return cell
 
 
-def recorded(record: dict) -> Cell:
+def recorded(record: Quality) -> Cell:
     """The cell that a quality record is of, from the record alone: digests and arch are as recorded, no file is looked
     at. Its device is only a name for its precision, and nothing is known of the files of a decoder or text encoder.
 
     Raises ValueError or KeyError for what no version of these settings wrote.
     """
-    identity, conf = record["identity"], record["settings"]
+    identity, conf = record.identity, record.settings
     generation, metrics = identity["generation"], identity["metrics"]
     network = {name: generation["model"][name] for name in ("arch", "sha256")}
     anywhere = {"name": "cpu", "precision": "float32"}

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .cell import Cell, key
 from .config import device_name
 from .kept_images import UINT8, Kept
 from .ledger import Ledger, provenance
+from .records import Applied, Cost, Failed, Quality, Scalar, Speed, from_json
 from .resources import labels_of, load_denoiser, scorer_of, shared
 from .score_norms import norms_note, placed, score_covariances
 from .scoring import SCORED, score, score_bound
@@ -30,7 +31,7 @@ class Outcome:
     key: str
     kind: str
     reused: bool
-    record: dict
+    record: Quality | Failed
 
 
 def speed_key(cell: Cell) -> str:
@@ -44,10 +45,10 @@ def finished(cell: Cell, ledger: Ledger) -> bool:
     return timed and scored(cell, ledger) is not None
 
 
-def scored(cell: Cell, ledger: Ledger) -> dict | None:
+def scored(cell: Cell, ledger: Ledger) -> Quality | None:
     """A cell's quality record, unless an earlier version made it, with fewer metrics."""
     record = ledger.read("quality", cell.key)
-    known = record is not None and (cell.metrics.bound or record.get("scored", 1) >= SCORED)
+    known = record is not None and (cell.metrics.bound or record.scored >= SCORED)
     return record if known else None
 
 
@@ -77,8 +78,9 @@ def run_cell(
         if old is not None and scored(cell, ledger) is None:  # of an earlier version: worth more than none
             print(f"{cell.key} keeps the metrics it had: {reason}", file=sys.stderr)
             return Outcome(cell.key, "quality", True, old)
-        record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
-        record |= {"settings": settings, "made": provenance(), "traceback": traceback.format_exc()}
+        record = Failed(
+            cell.key, reason, settings, type(error).__name__, traceback=traceback.format_exc(), made=provenance()
+        )
         with suppress(OSError):  # a full disk may be the reason
             ledger.write("failed", cell.key, record)
         return Outcome(cell.key, "failed", False, record)
@@ -86,7 +88,7 @@ def run_cell(
     return Outcome(cell.key, "quality", False, record)
 
 
-def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept) -> dict:
+def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept) -> Quality:
     spent: dict[str, float] = {}
 
     @contextmanager
@@ -117,25 +119,104 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
             values, influence = score(cell, found.features, found.probabilities, reference)
 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
+    kept_as = {}
     if not cell.metrics.bound:
         if found.made or not ledger.path("speed", speed_key(cell)).exists():
             speed = measure_speed(cell, sample, found.seconds) | memory(cell, denoiser, labels)
-            ledger.write("speed", speed["key"], speed | machine)
+            ledger.write("speed", speed["key"], from_json(Speed, speed | machine))
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
-        machine |= {"uint8": UINT8} | ({"images": kept.where} if kept.where else {})
         if (old := ledger.read("quality", cell.key)) is not None and not found.made:  # its images are as they were
             ledger.write_influence(cell.key, influence)
-            known = old | {"scored": SCORED, "values": values, "rescored": machine["made"]}
+            known = replace(old, scored=SCORED, values=values, rescored=machine["made"])
             return ledger.write("quality", cell.key, known)
-    record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
-    record |= {"scored": SCORED, "values": values, "cost": costs(cell, denoiser), "seconds": spent}
-    record |= {"score_norms": norms_note(cell)}
-    if denoiser.runner.static:
-        record |= {"compiled": {"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}}
-    record |= {"speed_key": speed_key(cell), **machine}
+        kept_as = {"uint8": UINT8, "images": kept.where}
+    record = Quality(
+        cell.key,
+        cell.quality(),
+        settings,
+        **applied(cell, settings["sampler"].get("name", "ddim")),
+        n=cell.budget.n,
+        values=values,
+        cost=Cost(**costs(cell, denoiser)),
+        speed_key=speed_key(cell),
+        seconds=spent,
+        norms_note=norms_note(cell),
+        scored=SCORED,
+        compiled={"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}
+        if denoiser.runner.static
+        else None,
+        **kept_as,
+        **machine,
+    )
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
+
+
+def applied(cell: Cell, sampler: str) -> dict:
+    """The fields of a quality record that say what is at work: sampler, solver, accelerators, score norms, baseline.
+
+    sampler: its name in conf/sampler. Only knobs that have an effect are listed.
+    """
+    unread = set() if getattr(cell.sampler, "churn", 0) else {"churn_min", "churn_max", "noise_scale"}
+    knobs = _knobs(cell.sampler, unread | {"steps"})
+    norms = cell.generation().get("score_norms", {})
+    used = {"images": norms.get("images"), "levels": norms.get("levels")}
+    used |= {"estimator": norms.get("estimator", "eps_ms")} if cell.analytic else {}
+    used |= {"cached": norms.get("cached", "base")} if cell.analytic and not cell.deepcache.off else {}
+    used = {name: value for name, value in used.items() if value is not None}
+    notes = [value for name, value in used.items() if (name, value) in (("estimator", "mse"), ("cached", "joint"))]
+    said = notes + ([cell.sampler.spacing] if cell.optimal else [])
+    accelerators = []
+    if not cell.deepcache.off:
+        plan = replace(cell.deepcache, power=cell.deepcache.identity().get("power"))
+        unread = {"uniform": {"center", "power"}, "quadratic": {"center"}, "list": {"center", "power", "interval"}}
+        unread = unread.get(plan.schedule, set()) | (set() if plan.schedule == "list" else {"full"})
+        accelerators.append(Applied("deepcache", _caching_text(plan), _knobs(plan, unread)))
+    if not cell.skip_tuning.off:
+        plan = cell.skip_tuning
+        unread = (set() if plan.over_level == "window" else {"window"}) | ({"apply"} if cell.deepcache.off else set())
+        accelerators.append(Applied("skip_tuning", _tuning_text(plan, unread), _knobs(plan, unread)))
+    return {
+        "sampler": Applied(sampler, sampler + (f" ({', '.join(said)})" if said else ""), knobs),
+        "solver": type(cell.sampler).__name__,
+        "accelerators": tuple(accelerators),
+        "score_norms": Applied("score_norms", ", ".join(notes), used) if used else None,
+        "baseline": cell.plain,
+        "baseline_knobs": {"variance": "small"} if cell.analytic else {},
+    }
+
+
+def _tuning_text(plan, unread: set[str]) -> str:
+    """E.g. `rho 0.8 to 0.9 (increasing)`."""
+    notes = [plan.index] if plan.index != "linspace" else []
+    if plan.over_level != "constant":
+        notes.append("window {:g}-{:g}".format(*plan.window) if plan.over_level == "window" else plan.over_level)
+    notes += [f"apply {plan.apply}"] if plan.apply != "all" and "apply" not in unread else []
+    text = f"rho {plan.rho_bottom:g}" + (f" to {plan.rho_top:g}" if plan.rho_top != 1 else "")
+    return text + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _caching_text(plan) -> str:
+    """E.g. `interval 3 at branch 2 (quadratic, power 1.2)`."""
+    calls = f"interval {plan.interval}"
+    if plan.schedule == "list":
+        listed = ",".join(map(str, plan.full))
+        calls = f"full calls {listed}" if len(plan.full) <= 6 else f"{len(plan.full)} listed full calls"
+    notes = {"centred": [f"centred on call {plan.center}"], "quadratic": ["quadratic"]}.get(plan.schedule, [])
+    notes += [f"power {plan.power:g}"] if plan.power not in (None, 1.4 if plan.schedule == "centred" else 1.5) else []
+    ends = [f"{end} {count}" for end, count in (("first", plan.protect_first), ("last", plan.protect_last)) if count]
+    notes += [f"{' and '.join(ends)} full"] if ends else []
+    return f"{calls} at branch {plan.branch}" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _knobs(settings, unread: set[str]) -> dict[str, Scalar]:
+    """The fields of a frozen dataclass but for those that nothing reads; a tuple as its members, joined by commas."""
+    values = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name not in unread}
+    return {
+        name: ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+    }
 
 
 def costs(cell: Cell, denoiser) -> dict:
@@ -164,7 +245,7 @@ def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
         seconds = [batch.seconds for batch in sample(np.arange(4 * cell.device.batch))]
     identity = cell.speed(device_name(cell.device))
     measured = throughput(seconds[1:], cell.device.batch)._asdict()
-    return {"kind": "speed", "key": key(identity), "identity": identity, "protocol": "quick", **measured}
+    return {"key": key(identity), "identity": identity, "protocol": "quick", **measured}
 
 
 def memory(cell: Cell, denoiser, labels: Callable | None) -> dict:

@@ -12,6 +12,7 @@ from ..statistics import estimate, few, frechet_expansion, inception_score_influ
 from ..statistics.kernel import kid_influence
 from ..statistics.neighbours import prdc_influence
 from .cell import Cell
+from .records import Value
 from .reference import Reference
 
 SCORED = 3  # raised when metrics or their intervals change: earlier records are scored anew, from kept features
@@ -22,15 +23,15 @@ Found = tuple[str, float, np.ndarray | None, tuple[str, ...]]  # metric, value, 
 
 def score(
     cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Reference | None
-) -> tuple[dict, dict]:
+) -> tuple[dict[str, Value], dict[str, np.ndarray]]:
     """Values by protocol, each with its 95 % interval, or why it has none, and influence values by metric: (n), or
     (2 n) with those of the second order."""
     values, influence = {}, {}
     for metric, value, psi, said in _measured(cell, features, probabilities, reference):
         n = len(features)
         reason = outside(*features.shape) if metric == "fid" else few(n) if metric in PAIRS else None
-        interval = {"no_interval": reason} if reason else estimate(value, psi)._asdict()
-        values[_protocol(cell, metric, n, *said)] = {"metric": metric, "value": value, **interval}
+        interval = {"value": value, "no_interval": reason} if reason else estimate(value, psi)._asdict()
+        values[_protocol(cell, metric, n, *said)] = Value(metric, **interval)
         if not reason:
             influence[metric] = psi
     return values, influence
@@ -70,5 +71,5 @@ def score_bound(cell: Cell, denoiser, held_out, cov_x0: list[float] | None, prog
     each, parts = shares.sum(0), dict(zip(PARTS, shares.mean(1).tolist()))
     value = float(each.mean())
     psi = each - value
-    found = {"metric": "nll", **estimate(value, psi)._asdict(), "parts": parts}
+    found = Value("nll", **estimate(value, psi)._asdict(), parts=parts)
     return {cell.metrics.protocol("nll", n): found}, {"nll": psi}

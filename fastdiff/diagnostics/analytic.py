@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ..analytic import Norm
-from ..report.figures import COLOURS, INK, MUTED, SPARE
+from .print_style import COLOURS, INK, MUTED, SPARE
 from ..samplers import DDIM
 from .drawing import Drawing, Panel, Span, interval, looks, series
 

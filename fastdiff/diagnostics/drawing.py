@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ..report.figures import COLOURS, INK, SPARE
+from .print_style import COLOURS, INK, SPARE
 
 MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 DASHES = ("-", "--", ":", "-.")

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from ..report.html import page
+from ..report.page import page
 from .drawing import Drawing
 from .interactive import code, library, place
 

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ..report.figures import INK, readable, styled
+from .print_style import INK, readable, styled
 from .drawing import Drawing, Panel, Series
 
 HEAT = "cividis"  # even for colour-blind eyes, and in grey

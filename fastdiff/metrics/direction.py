@@ -1,8 +1,17 @@
 """Which way a metric points: the one place that knows."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 LOWER = ("feature_distance", "fid", "kid", "largest_difference", "nll")  # lower is better
 HIGHER = ("clip_score", "coverage", "density", "is", "precision", "psnr", "recall", "ssim")  # higher is better
 JUDGED = ("fid", "clip_score", "nll")  # what cells are compared by: each has one of these
+
+
+class Measured(Protocol):
+    """A value that says which metric it is of."""
+
+    metric: str
 
 
 def sign(name: str) -> int:
@@ -16,9 +25,9 @@ def sign(name: str) -> int:
     return 1 if metric in LOWER else -1
 
 
-def judged_by(values: dict[str, dict]) -> str:
-    """Of the values of a quality record, by protocol, the name of the one that cells are compared by."""
-    return next(name for name, value in values.items() if value["metric"] in JUDGED)
+def judged_by(values: Mapping[str, Measured]) -> str:
+    """The name of the value that cells are compared by, out of the values of a quality record."""
+    return next(name for name, value in values.items() if value.metric in JUDGED)
 
 
 def words(name: str) -> str:
