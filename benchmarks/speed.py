@@ -62,7 +62,8 @@ def store(out: Path, part: str, tables: dict[str, list[dict]], facts: dict) -> N
     import pandas as pd
 
     from fastdiff.files import write, write_json
-    from fastdiff.report.figures import rendered, speedups
+    from fastdiff.report.figures import rendered
+    from fastdiff_benchmarks.versus.figure import speedups
 
     for name, rows in tables.items():
         path, new = out / f"{name}.csv", pd.DataFrame([{"part": part, **row} for row in rows])

@@ -1,11 +1,14 @@
 """All figures of the report, drawn by plotly: for the page, and for print where a Chrome is installed."""
 
-import json
+import re
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
 
 from ..metrics.direction import sign, words
 from .effects import Effect, Effects
@@ -44,7 +47,8 @@ def styled(figure: go.Figure, **layout) -> go.Figure:
 
 
 def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None, by: str = "images_per_s") -> go.Figure:
-    """Quality (95 % whiskers) against speed or cost: one mark a cell. Colour: sampler; mark: accelerators at work.
+    """Quality (95 % whiskers) against speed or cost: one mark a cell. Colour: sampler; mark: accelerators at work;
+    hollow: no accelerator, and yet no baseline.
 
     baseline: key of the cell to ring. by: a column of AXES. Baselines of a sampler are joined in the order of their
     steps, which are written beside them. `customdata` of every mark is the key of its cell.
@@ -54,8 +58,7 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None, by: st
     colours = looks(frame["sampler"], PALETTE)
     symbols = looks(frame["accelerators"], SYMBOLS)
     figure = go.Figure()
-    best = front(shown, column, by)
-    best = best.sort_values(by)
+    best = front(shown, column, by).sort_values(by)
     wide = {"color": MUTED, "width": 6, "shape": "vh" if by == "images_per_s" else "hv"}
     figure.add_scatter(x=best[by] / unit, y=best[column], customdata=best["key"], mode="lines", line=wide, opacity=0.35,
                        name="Pareto front", hoverinfo="skip", connectgaps=True)  # fmt: skip
@@ -75,6 +78,8 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None, by: st
         _entry(figure, sampler, colour, "circle")
     for names, symbol in symbols.items():
         _entry(figure, names or "no accelerator", MUTED, symbol)
+    if _hollow(shown).any():
+        _entry(figure, "no accelerator, no baseline", MUTED, "circle-open")
     log = {"x": _log(shown[by]), "y": _log(shown[column])}
     hints = [f"{hint}, log" if log["x"] else hint, f"{words(column)}, log" if log["y"] else words(column)]
     figure.update_xaxes(title=f"{label} ({hints[0]})", type="log" if log["x"] else "linear")
@@ -87,7 +92,7 @@ def pareto(frame: pd.DataFrame, column: str, baseline: str | None = None, by: st
 
 
 def _marks(figure: go.Figure, cells: pd.DataFrame, column: str, by: str, unit: float, colour: str, symbol: str) -> None:
-    """The cells of one sampler and one set of accelerators, with whiskers; doubted clocks are crossed by a `?`."""
+    """The cells of one sampler and one set of accelerators, with whiskers; a `?` marks a clock that is not believed."""
     low, high = (cells.get(f"{column}.{end}", pd.Series(np.nan, cells.index)) for end in ("low", "high"))
     low = np.maximum(low, 0.3 * cells[column]) if (cells[column] > 0).all() else low  # a log axis has no zero
     bars = {"type": "data", "symmetric": False, "array": high - cells[column], "arrayminus": cells[column] - low}
@@ -97,7 +102,12 @@ def _marks(figure: go.Figure, cells: pd.DataFrame, column: str, by: str, unit: f
         y=cells[column],
         customdata=cells["key"],
         mode="markers+text",
-        marker={"symbol": symbol, "size": 10, "color": colour, "line": {"width": 1, "color": colour}},
+        marker={
+            "symbol": [f"{symbol}-open" if hollow else symbol for hollow in _hollow(cells)],
+            "size": 10,
+            "color": colour,
+            "line": {"width": 1.5, "color": colour},
+        },
         error_y=bars | {"thickness": 1, "width": 0, "color": colour},
         text=["?" if each else "" for each in doubted],
         textposition="bottom right",
@@ -105,6 +115,10 @@ def _marks(figure: go.Figure, cells: pd.DataFrame, column: str, by: str, unit: f
         hoverinfo="text",
         showlegend=False,
     )
+
+
+def _hollow(cells: pd.DataFrame) -> pd.Series:
+    return (cells["accelerators"] == "") & ~cells["baseline"].astype(bool)
 
 
 def hover(line: pd.Series, column: str) -> str:
@@ -171,33 +185,6 @@ def _heat_text(effect: Effect, both: Effect | None) -> str:
     return text if both is None else f"{text}<br>interaction {both.found.value:+.3g} {both.word or ''}"
 
 
-def speedups(caching: pd.DataFrame, rungs: pd.DataFrame) -> go.Figure:
-    """The figure of `make speed`: measured beside promised speed-ups, and where the time of a full call goes.
-
-    caching: branch, interval, promised, measured and its ends. rungs: piece, share_of_time, share_of_macs.
-    """
-    from plotly.subplots import make_subplots
-
-    figure = make_subplots(1, 2, column_widths=[0.44, 0.56], horizontal_spacing=0.2)
-    for (branch, line), colour in zip(caching.groupby("branch"), PALETTE):
-        ends = {"array": line["measured.high"] - line["measured"], "arrayminus": line["measured"] - line["measured.low"]}
-        figure.add_scatter(x=line["promised"], y=line["measured"], mode="markers+text", name=f"branch {branch}",
-                           text=[f"{each:g}" for each in line["interval"]], textposition="bottom right",
-                           marker={"color": colour, "size": 8}, row=1, col=1,
-                           error_y={"type": "data", "symmetric": False, "thickness": 1, **ends})  # fmt: skip
-    most = max(caching["promised"].max(), caching["measured.high"].max())
-    dotted = {"color": INK, "width": 1, "dash": "dot"}
-    figure.add_scatter(x=[1, most], y=[1, most], mode="lines", line=dotted, name="as promised", row=1, col=1)
-    for column, name, colour in (("share_of_time", "time", PALETTE[0]), ("share_of_macs", "MACs", PALETTE[1])):
-        figure.add_bar(x=100 * rungs[column], y=rungs["piece"], orientation="h", name=name, marker={"color": colour},
-                       row=1, col=2)  # fmt: skip
-    figure.update_xaxes(title="speed-up that MACs promise (numbers: intervals)", row=1, col=1)
-    figure.update_yaxes(title="measured speed-up (95 %)", row=1, col=1)
-    figure.update_xaxes(title="share of a full call, %", row=1, col=2)
-    figure.update_yaxes(autorange="reversed", row=1, col=2)
-    return styled(figure, height=420, width=1000)
-
-
 def as_json(figure: go.Figure) -> dict:
     """A figure as plain JSON: what the page's script hands to plotly.js. Arrays are lists of six digits."""
     return _plain(figure.to_plotly_json())
@@ -213,24 +200,40 @@ def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def render(figure: go.Figure, suffix: str) -> bytes:
-    """A figure as `png` or `svg`, by kaleido. Raises RuntimeError with one sentence where that is not possible."""
+def render(figure: go.Figure, *suffixes: str) -> list[bytes]:
+    """A figure as `png` or `svg` files, by kaleido; equal figures give equal SVGs.
+
+    Raises RuntimeError with one sentence where kaleido or a Chrome is missing.
+    """
     try:
         import kaleido  # noqa: F401
     except ModuleNotFoundError:
         raise RuntimeError("kaleido is not installed: pip install 'fastdiff[print]'") from None
-    printed = go.Figure(figure).update_layout(paper_bgcolor=PAPER, plot_bgcolor=PAPER)
-    width = figure.layout.width or 1000
-    try:
-        return printed.to_image(suffix, width=width, height=figure.layout.height, scale=2 if suffix == "png" else 1)
-    except Exception as error:  # kaleido says the same of a missing and of a broken Chrome in many ways
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RuntimeError(f"kaleido found no working Chrome or Chromium ({reason[:120]})") from error
+    printed = go.Figure(figure).update_layout(
+        paper_bgcolor=PAPER, plot_bgcolor=PAPER, width=figure.layout.width or 1000, height=figure.layout.height or 500
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"figure.{suffix}" for suffix in suffixes]
+        try:
+            pio.write_images([printed] * len(paths), paths, scale=[2 if each == "png" else 1 for each in suffixes])
+        except Exception as error:  # a missing and a broken Chrome are many different errors of kaleido
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise RuntimeError(f"no working Chrome or Chromium was found ({reason[:120]})") from error
+        found = [path.read_bytes() for path in paths]
+    return [_named(content) if suffix == "svg" else content for suffix, content in zip(suffixes, found)]
+
+
+def _named(svg: bytes) -> bytes:
+    """An SVG without the random part of the names of its elements."""
+    text = svg.decode()
+    for drawn in set(re.findall(r'id="defs-([0-9a-f]{6})"', text)):
+        text = text.replace(drawn, "figure")
+    return re.sub(r"(trace scatter trace)[0-9a-f]{6}", r"\1", text).encode()
 
 
 def rendered(figure: go.Figure, name: str) -> tuple[dict[str, bytes], str | None]:
-    """(file name -> content, why there is none): the figure as <name>.svg and <name>.png, as far as it can be."""
+    """(file name -> content, why there is none): the figure as <name>.svg and <name>.png."""
     try:
-        return {f"{name}.{suffix}": render(figure, suffix) for suffix in ("svg", "png")}, None
+        return dict(zip((f"{name}.svg", f"{name}.png"), render(figure, "svg", "png"))), None
     except RuntimeError as error:
         return {}, f"{name}.svg and {name}.png are not drawn: {error}"

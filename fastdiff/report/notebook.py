@@ -31,7 +31,7 @@ def _png(figure) -> bytes:
     if not hasattr(figure, "savefig"):
         from .figures import render
 
-        return render(figure, "png")
+        return render(figure, "png")[0]
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()

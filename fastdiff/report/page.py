@@ -230,12 +230,12 @@ def _data(pixels) -> str:
 
 def cell_tables(story: Story) -> list[Table]:
     """A table a grid, rows in the grid's order, with its file. A cell of several grids is a link target once."""
-    knobs, seen, found = varying(pd.concat(list(story.tables.values()))), set(), []
+    knobs, seen, found = varying(story.every), set(), []
     for grid, frame in story.tables.items():
         equal = ["against_equal_cost", "equal_cost_verdict"] if has_equal_cost(frame) else []
         memory = [name for name in MEMORY if name in frame]
         paired = ["r"] if frame["change.r"].notna().any() else []
-        columns = [*knobs, *main_columns(frame), "images_per_s", "times_baseline", "change", "verdict", *equal]
+        columns = ["cell", *knobs, *main_columns(frame), "images_per_s", "times_baseline", "change", "verdict", *equal]
         columns += ["speedup", "promised", "MMACs", "nfe", "full_calls", *memory, *paired, "key"]
         rows = []
         for _, line in frame.iterrows():
@@ -262,6 +262,7 @@ def _fields(line: pd.Series, frame: pd.DataFrame, knobs: list[str], story: Story
     order = sure(line["speedup"], line["promised"])
     verdict, rival = line["verdict"], line["equal_cost_verdict"]
     return shown | {
+        "cell": Field(line["cell"]),
         "times_baseline": Field(DASH if gain is None else f"{gain:.2f}x", number=True),
         "verdict": Field(short(verdict, DASH), kind="" if pd.isna(verdict) else verdict),
         "equal_cost_verdict": Field(equal_cost_words(line) or DASH, kind="" if pd.isna(rival) else rival),
@@ -285,12 +286,11 @@ def _value(line: pd.Series, column: str, size: float, sign: str = "") -> Field:
 
 def measures_tables(story: Story, grid: str, columns: list[str]) -> list[Table]:
     """All that was measured of the images of a grid beyond what they are compared by."""
-    frame, knobs = story.tables[grid], varying(pd.concat(list(story.tables.values())))
-    rows = []
+    frame, rows = story.tables[grid], []
     for _, line in frame.iterrows():
         values = [_value(line, name, frame[name].abs().max()) for name in columns]
-        rows.append((line["key"], [*(_knob(line[name]) for name in knobs), *values]))
-    return [Table(f"{grid}: more measures", [*knobs, *columns], rows, "cells")]
+        rows.append((line["key"], [Field(line["cell"]), *values]))
+    return [Table(f"{grid}: more measures", ["cell", *columns], rows, "cells")]
 
 
 def effects_table(effects: Effects) -> Table:

@@ -61,7 +61,7 @@ def _owned(record: Quality) -> list[tuple[str, Applied]]:
 
 
 def describe(record: Quality) -> str:
-    """A cell in words, e.g. `ddim, 50 steps, interval 3 at branch 2`."""
+    """A cell in words: its sampler, its steps, and the text of every accelerator at work."""
     steps = record.settings["sampler"]["steps"]
     return ", ".join([record.sampler.text, f"{steps} steps", *(each.text for each in record.accelerators)])
 

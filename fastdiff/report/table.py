@@ -45,13 +45,13 @@ def differs(frame: pd.DataFrame, knob: str) -> bool:
     return frame[knob].nunique(dropna=False) > 1
 
 
-def varying(frame: pd.DataFrame) -> list[str]:
-    """Knobs worth a column: sampler, steps, and those that differ between cells of the same words but for them.
+def varying(frame: pd.DataFrame, known: tuple[str, ...] = ("sampler", "steps")) -> list[str]:
+    """The known columns, and the knobs that differ between cells with the same values in all columns before them.
 
-    A knob whose value follows from the sampler's name and the columns before it says nothing new and is left out.
+    A knob whose value follows from the columns before it says nothing new and is left out.
     """
-    found = ["sampler", "steps"]
-    for knob in knobs_of(frame)[2:]:
+    found = list(known)
+    for knob in knobs_of(frame):
         groups = frame.groupby([frame[name].map(repr) for name in found]).groups
         if any(differs(frame.loc[part], knob) for part in groups.values()):
             found.append(knob)
@@ -62,8 +62,7 @@ def text(frame: pd.DataFrame) -> str:
     """The table that people see in the terminal: what differs between cells, quality, speed, cost."""
     if frame.empty:
         return "no finished cell"
-    columns = varying(frame)
-    shown = {name: [short(value, "-") for value in frame[name]] for name in columns}
+    shown = {name: [short(value, "-") for value in frame[name]] for name in varying(frame, ("cell",))}
     for column in [*main_columns(frame), *quality_columns(frame, "is")]:
         shown[column] = _with_intervals(frame, column)
     verdicts = ["" if pd.isna(verdict) else verdict for verdict in frame["verdict"]]
