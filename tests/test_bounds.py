@@ -50,12 +50,12 @@ def test_a_bound_leaves_a_quality_record_and_generates_nothing(ledger):
     records = list(ledger.all("quality"))
     assert len(records) == 4
     for record in records:
-        value = record["values"][NLL]
-        assert 0 < value["low"] < value["value"] < value["high"]
-        assert sum(value["parts"].values()) == pytest.approx(value["value"])
-        psi = ledger.influence(record["key"])["nll"]
-        assert len(psi) == 12 and value["se"] == pytest.approx(psi.std(ddof=1) / math.sqrt(12))
-        assert record["cost"]["nfe"] == 3 and set(record["seconds"]) == {"load", "score_norms", "score"}
+        value = record.values[NLL]
+        assert 0 < value.low < value.value < value.high
+        assert sum(value.parts.values()) == pytest.approx(value.value)
+        psi = ledger.influence(record.key)["nll"]
+        assert len(psi) == 12 and value.se == pytest.approx(psi.std(ddof=1) / math.sqrt(12))
+        assert record.cost.nfe == 3 and set(record.seconds) == {"load", "score_norms", "score"}
 
 
 def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_images_alone(tmp_path):
@@ -107,8 +107,8 @@ def test_a_report_of_bounds_alone_has_tables_and_no_page(ledger):
 def test_a_report_of_images_and_bounds_has_both_in_its_tables(ledger, tmp_path):
     mixed = Ledger(tmp_path / "runs")
     for record in ledger.all("quality"):
-        mixed.write("quality", record["key"], record)
-        mixed.write_influence(record["key"], ledger.influence(record["key"]))
+        mixed.write("quality", record.key, record)
+        mixed.write_influence(record.key, ledger.influence(record.key))
     mixed.write("grids", "nll", ledger.read("grids", "nll"))
     keys = [measured(mixed, f"sampler={name}")[0].key for name in ("ddpm", "analytic_ddpm")]
     mixed.write("grids", "default", {"grid": "default", "keys": keys})

@@ -69,7 +69,7 @@ def test_the_record_says_where_they_are_and_how_they_were_rounded(kept):
 
 def test_how_many_are_kept_changes_no_key_and_none_are_kept_unless_asked_for(kept, conf, ledger):
     plain, folder = run(conf, ledger, 0)
-    assert plain.key == kept[1].key and not folder.exists() and "images" not in plain.record
+    assert plain.key == kept[1].key and not folder.exists() and plain.record.images is None
     assert plain.record.values == kept[1].record.values
 
 

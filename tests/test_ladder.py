@@ -115,7 +115,7 @@ def test_blocks_are_kept_from_rung_to_rung_and_a_failed_arm_stops_no_other(point
     record = book.read("quality", climbed.keys[0])
     book.forget(ladder.at_rung(cells[0], 24), None)
     whole = run.measured(ladder.at_rung(cells[0], 24), ladder.settings_at(configs[0], 24), configs[0], True, 1)
-    assert book.read("quality", whole.key)["values"] == record["values"]  # as if there had been no ladder
+    assert book.read("quality", whole.key).values == record.values  # as if there had been no ladder
 
 
 def test_forcing_measures_every_rung_anew(points, tmp_path, monkeypatch):

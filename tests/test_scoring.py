@@ -36,7 +36,7 @@ def test_a_record_has_every_metric_by_the_protocol_that_it_depends_on(measured):
         f"precision[{pairs}]", f"recall[{pairs}]", f"density[{pairs}]", f"coverage[{pairs}]",
     }  # fmt: skip
     for value in values.values():
-        assert value["low"] < value["value"] < value["high"] and value["se"] > 0
+        assert value.low < value.value < value.high and value.se > 0
 
 
 def test_values_are_those_of_the_metrics_on_the_kept_features(measured):
@@ -44,7 +44,7 @@ def test_values_are_those_of_the_metrics_on_the_kept_features(measured):
     block = ledger.read_block(key(cell.generation()), 0, key(cell.metrics.extractor_identity()), 250)
     reference = reference_of(cell, ledger, None, None)
     features, y = block["features"], reference.sample.features
-    found = {value["metric"]: value["value"] for value in outcome.record.values.values()}
+    found = {value.metric: value.value for value in outcome.record.values.values()}
     assert found["fid"] == pytest.approx(frechet(moments(features), reference.moments), rel=1e-12)
     assert found["is"] == pytest.approx(inception_score(block["probabilities"], shuffled(250), 10), rel=1e-12)
     assert found["kid"] == pytest.approx(kid(features, y), rel=1e-9)
@@ -56,14 +56,14 @@ def test_values_are_those_of_the_metrics_on_the_kept_features(measured):
 def test_a_record_of_an_earlier_version_is_scored_anew_and_nothing_is_generated_or_timed_again(measured):
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
-    old = {name: value for name, value in outcome.record.items() if name != "scored"}
+    old = {name: value for name, value in to_json(outcome.record).items() if name != "scored"}
     path.write_text(json.dumps(old | {"values": {"fid[mnist-classifier,n=250]": {"metric": "fid", "value": 1.0}}}))
     kept = {
         p: p.stat().st_mtime_ns for kind in ("blocks", "speed", "samples") for p in ledger.root.rglob(f"{kind}/**/*.*")
     }
     again = run_cell(cell, ledger, conf)
     assert not again.reused and again.record.values == outcome.record.values
-    assert all(again.record[name] == value for name, value in old.items() if name != "values")
+    assert all(to_json(again.record)[name] == value for name, value in old.items() if name != "values")
     assert again.record.rescored["versions"] == outcome.record.made["versions"]
     assert kept and all(p.stat().st_mtime_ns == at for p, at in kept.items())
     assert run_cell(cell, ledger, conf).reused
@@ -75,7 +75,7 @@ def test_a_record_that_cannot_be_scored_anew_is_kept_and_nothing_failed(measured
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
     whole = path.read_text()
-    path.write_text(json.dumps({name: value for name, value in outcome.record.items() if name != "scored"}))
+    path.write_text(json.dumps({name: value for name, value in to_json(outcome.record).items() if name != "scored"}))
 
     def gone(*_):
         raise FileNotFoundError("the weights are gone")
@@ -94,8 +94,8 @@ def test_identical_arms_differ_by_exactly_nothing_in_every_metric(measured):
     cell, _, ledger, outcome = measured
     psi = ledger.influence(cell.key)
     for value in outcome.record.values.values():
-        same = [psi[value["metric"]], psi[value["metric"]].copy()]
-        found = difference(value["value"], value["value"], *same, paired=True)
+        same = [psi[value.metric], psi[value.metric].copy()]
+        found = difference(value.value, value.value, *same, paired=True)
         assert found.value == 0 and found.se == 0 and verdicts([found])[0].word == "indistinguishable"
 
 
@@ -106,6 +106,6 @@ def test_with_too_few_images_every_metric_says_why_it_has_no_interval(measured):
     block = ledger.read_block(key(cell.generation()), 0, key(cell.metrics.extractor_identity()), 60)
     values, influence = score(cell, block["features"], block["probabilities"], reference_of(cell, ledger, None, None))
     for value in values.values():
-        if value["metric"] != "is":
-            assert value["no_interval"].startswith("no interval: 60 images are too few") and "low" not in value
-    assert set(influence) == {"is"} and all(np.isfinite(value["value"]) for value in values.values())
+        if value.metric != "is":
+            assert value.no_interval.startswith("no interval: 60 images are too few") and value.low is None
+    assert set(influence) == {"is"} and all(np.isfinite(value.value) for value in values.values())

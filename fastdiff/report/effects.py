@@ -6,7 +6,7 @@ With q(a, b) the quality of the cell that has value a of one knob and b of anoth
     interaction of a and b      [q(a, b) - q(a0, b)] - [q(a, b0) - q(a0, b0)]
 
 Each is a mean over all settings of the other knobs where every cell it needs was measured. The effect of a knob alone
-is of cells without another accelerator. All cells share their noise, so the influence values of such a sum are the same
+is of cells that are baselines but for that knob. All cells share their noise, so the influence values of such a sum are the same
 sum of the influence values of the cells, image by image.
 
 An accelerator counts as one knob: its values are `off` and the texts that describe it (`bench.records.Applied`). Where
@@ -78,6 +78,8 @@ class Effects:
         norms = [name for name in self._cells.of(NORMS) if name in frame]
         norms = [name for name in norms if frame[name].nunique() > 1]
         self.knobs = [*self.accelerators, *varied]
+        own = {self._cells.columns[SAMPLER, knob] for each in self._cells.records.values() for knob in each.baseline_knobs}
+        self._methods = [*self.accelerators, *(name for name in varied if name in own)]
         self.lines: dict[tuple, pd.Series] = {}
         for _, line in frame.iterrows():
             record = self._cells.records[line["key"]]
@@ -176,8 +178,8 @@ class Effects:
         return found
 
     def _without(self, knobs: dict) -> dict:
-        """All accelerators off that are none of these knobs."""
-        return {name: OFF for name in self.accelerators if name not in knobs}
+        """All that keeps a cell from being a baseline at its reference, but for these knobs."""
+        return {name: self.reference[name] for name in self._methods if name not in knobs}
 
     def _mean(self, changed: dict[str, tuple], held: dict) -> Effect | None:
         """The mean difference (of differences, for two knobs) over all settings where every cell is measured.

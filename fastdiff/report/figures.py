@@ -1,5 +1,6 @@
 """All figures of the report, drawn by plotly: for the page, and for print where a Chrome is installed."""
 
+import base64
 import re
 import tempfile
 from collections.abc import Iterable
@@ -126,7 +127,8 @@ def hover(line: pd.Series, column: str) -> str:
     low, high = line.get(f"{column}.low"), line.get(f"{column}.high")
     ends = "" if low is None or pd.isna(low) else f" [{low:.4g}, {high:.4g}]"
     said = [f"<b>{line['cell']}</b>", f"{column.partition('[')[0]} {line[column]:.4g}{ends}"]
-    said.append(f"{line['images_per_s']:.4g} images/s, {line['macs'] / 1e6:,.0f} MMACs, {line['nfe']} network calls")
+    speed = [f"{line['images_per_s']:.4g} images/s"] if pd.notna(line["images_per_s"]) else []
+    said.append(", ".join([*speed, f"{line['macs'] / 1e6:,.0f} MMACs", f"{line['nfe']} network calls"]))
     if pd.notna(line["speedup"]):
         said.append(f"{line['speedup']:.2f}x without accelerators, {line['promised']:.2f}x promised by MACs")
     return "<br>".join(said)
@@ -191,6 +193,10 @@ def as_json(figure: go.Figure) -> dict:
 
 
 def _plain(value):
+    if isinstance(value, dict) and "bdata" in value:  # how plotly writes an array of numbers
+        array = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
+        rows, _, columns = str(value.get("shape", "")).partition(",")
+        return _plain(array.reshape(int(rows), int(columns)) if columns else array)
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, (np.ndarray, pd.Series, list, tuple)):

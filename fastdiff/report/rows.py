@@ -91,6 +91,8 @@ class Cells:
         speeds = {key: self.ledger.read("speed", record.speed_key) for key, record in self.records.items()}
         lines = [self._row(record, speeds) for record in self.records.values()]
         self.rows = pd.DataFrame(lines, columns=None if lines else ["key", *self.knobs, "n"])
+        if lines:  # a bound has no speed
+            self.rows = self.rows.astype(dict.fromkeys([*_SPEED, "speedup"], float))
 
     @property
     def knobs(self) -> list[str]:
