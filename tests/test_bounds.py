@@ -1,6 +1,5 @@
 """Cells with metrics=nll, and cells whose steps or variances come from norms, from settings to records and tables."""
 
-import copy
 import math
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from fastdiff.bench.cell import key
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import run_cell
-from fastdiff.report.tables import csv, table, text
-from fastdiff.report.words import describe
+from fastdiff.report.table import csv, table, text
 from fastdiff_benchmarks import report
 from fastdiff_benchmarks.entry import settings_of
 
@@ -84,16 +82,16 @@ def test_a_cached_chain_has_a_bound_whose_joint_mse_is_its_own(tmp_path):
 def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm(ledger):
     frame = table(ledger, ledger.read("grids", "nll")["keys"])
     shown = text(frame)
-    assert NLL in shown and "estimator" in shown and "fid" not in shown and "is[" not in shown
-    assert frame["verdict"].tolist() == ["plain", "better", "better", "better"]
+    assert NLL in shown and "analytic_ddpm (mse)" in shown and "fid" not in shown and "is[" not in shown
+    assert frame["verdict"].tolist() == ["baseline", "better", "better", "better"]
     differences = [ledger.influence(k)["nll"] - ledger.influence(frame["key"][0])["nll"] for k in frame["key"][1:]]
     for i, psi in enumerate(differences, start=1):
         half = 1.96 * psi.std(ddof=1) / math.sqrt(12)
         assert frame["change.high"][i] - frame["change"][i] == pytest.approx(half, rel=1e-3)
     assert f"{frame[NLL][0]:.3f} [" in shown
-    assert frame["estimator"].tolist()[2:] == ["eps_ms", "mse"] and frame["estimator"][:2].isna().all()
+    assert frame["score_norms.estimator"].tolist()[2:] == ["eps_ms", "mse"] and frame["score_norms.estimator"][:2].isna().all()
     assert NLL in csv(frame).decode()
-    assert describe(frame.iloc[3]) == "analytic_ddpm (mse), 3 steps"
+    assert frame["cell"][3] == "analytic_ddpm (mse), 3 steps"
 
 
 def test_a_report_of_bounds_alone_has_tables_and_no_page(ledger):
@@ -117,7 +115,7 @@ def test_a_report_of_images_and_bounds_has_both_in_its_tables(ledger, tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "index.html").read_text()
     assert "in bits per dimension" in page and f"<code>{NLL}</code>" in page
-    assert "The other 4, of another protocol or machine, are in the table only" in page
+    assert "The other 4 cells have another protocol or machine and are in the table only" in page
 
 
 def test_optimal_trajectories_make_images_of_their_own(tmp_path):
@@ -140,18 +138,7 @@ def test_joint_norms_under_a_cache_make_images_of_their_own_and_say_so(tmp_path)
         samples.append(ledger.samples(key(cell.generation())))
         assert ("joint" in outcome.record.norms_note["cache"]) == (cached == "joint")
     assert not np.array_equal(*samples)
-    assert table(ledger)["cached"].tolist() in (["base", "joint"], ["joint", "base"])
-
-
-def test_what_was_recorded_before_there_were_estimators_is_a_row_like_any_other(ledger, tmp_path):
-    old = Ledger(tmp_path)
-    record = copy.deepcopy(next(r for r in ledger.all("quality") if r["settings"]["sampler"]["name"] == "analytic_ddpm"
-                                and "estimator" not in r["identity"]["generation"]["score_norms"]))  # fmt: skip
-    for knob in ("estimator", "cached", "levels"):
-        del record["settings"]["accelerator"]["analytic"][knob]
-    old.write("quality", record["key"], record)
-    row = table(old).iloc[0]
-    assert row["estimator"] == "eps_ms" and row["analytic_images"] == 8 and row.isna()["cached"]
+    assert table(ledger)["score_norms.cached"].tolist() in (["base", "joint"], ["joint", "base"])
 
 
 def test_the_norms_command_prints_both_estimators_and_the_shallow_calls(tmp_path):

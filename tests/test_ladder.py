@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.records import Applied, Cost, Quality, Value
 from fastdiff.metrics import MetricsCard
 from fastdiff_benchmarks import ladder, run
 from fastdiff_benchmarks.entry import settings_of
@@ -133,7 +134,8 @@ def test_forcing_measures_every_rung_anew(points, tmp_path, monkeypatch):
 
 def test_an_arm_takes_the_sign_of_its_metric_and_nothing_where_it_has_no_interval(tmp_path):
     book = Ledger(tmp_path)
-    record = {"key": "a", "cost": {"macs": 7}, "values": {"clip_score[x,n=3]": {"metric": "clip_score", "value": 2.0}}}
+    value, cost = Value("clip_score", 2.0), Cost(1, 1, 7, 7, 7, 7)
+    record = Quality("a", {}, {}, Applied("ddim", "ddim"), "DDIM", True, 3, {"clip_score[x,n=3]": value}, cost, "speed")
     book.write_influence("a", {"clip_score": np.array([1.0, -1.0, 0.0])})
     arm = ladder.arm(record, book)
     assert (arm.name, arm.macs, arm.loss, arm.psi.tolist()) == ("a", 7, -2.0, [-1.0, 1.0, 0.0])

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_module
 from fastdiff.bench.cell import key
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.records import SCHEMA, to_json
 from fastdiff.bench.reference import reference_of
 from fastdiff.bench.run_cell import run_cell
 from fastdiff.metrics import frechet, inception_score, kid, moments, prdc, shuffled
@@ -57,7 +58,7 @@ def test_a_record_of_an_earlier_version_is_scored_anew_and_nothing_is_generated_
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
     old = {name: value for name, value in to_json(outcome.record).items() if name != "scored"}
-    path.write_text(json.dumps(old | {"values": {"fid[mnist-classifier,n=250]": {"metric": "fid", "value": 1.0}}}))
+    path.write_text(json.dumps(old | {"schema": SCHEMA, "values": {"fid[mnist-classifier,n=250]": {"metric": "fid", "value": 1.0}}}))
     kept = {
         p: p.stat().st_mtime_ns for kind in ("blocks", "speed", "samples") for p in ledger.root.rglob(f"{kind}/**/*.*")
     }
@@ -75,7 +76,7 @@ def test_a_record_that_cannot_be_scored_anew_is_kept_and_nothing_failed(measured
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
     whole = path.read_text()
-    path.write_text(json.dumps({name: value for name, value in to_json(outcome.record).items() if name != "scored"}))
+    path.write_text(json.dumps({"schema": SCHEMA} | {n: value for n, value in to_json(outcome.record).items() if n != "scored"}))
 
     def gone(*_):
         raise FileNotFoundError("the weights are gone")

@@ -33,8 +33,8 @@ class Value:
 class Cost:
     """Cost of one image over the whole trajectory.
 
-    nfe: network calls. full_calls: calls that ran every rung. macs: multiply-accumulates; conv_macs: those of
-    convolutions. full_call_macs, shallow_call_macs: of one call.
+    nfe: network calls. full_calls: calls that ran every rung. macs: multiply-accumulates. conv_macs, layer_macs: the
+    part in convolutions, and in all layers with weights. full_call_macs, shallow_call_macs: of one call.
     """
 
     nfe: int
@@ -43,6 +43,7 @@ class Cost:
     conv_macs: int
     full_call_macs: int
     shallow_call_macs: int
+    layer_macs: int = 0
 
 
 @dataclass(frozen=True)

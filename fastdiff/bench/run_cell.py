@@ -138,7 +138,7 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
         **applied(cell, settings["sampler"].get("name", "ddim")),
         n=cell.budget.n,
         values=values,
-        cost=Cost(**costs(cell, denoiser)),
+        cost=from_json(Cost, costs(cell, denoiser)),
         speed_key=speed_key(cell),
         seconds=spent,
         norms_note=norms_note(cell),

@@ -42,7 +42,9 @@ class CellView:
 def track(session: Session, view: CellView) -> Trouble | None:
     """Write one cell as one W&B run, id = key: a repeated cell updates its run. Returns what went wrong, or None."""
     row = view.row
-    config = {name: said(row.get(name)) for name in view.knobs} | view.config | {"uses": list(view.uses)}
+    knobs = {name: row.get(name) for name in view.knobs}
+    knobs = {name: value for name, value in knobs.items() if said(value) is not None}
+    config = knobs | view.config | {"uses": list(view.uses)}
     return session.written(
         row["key"], partial(_parts, view), id=row["key"], group=view.group, job_type="cell",
         name=f"{row['sampler']}-{row['steps']} {row['key'][:6]}", tags=list(view.tags), config=config,
