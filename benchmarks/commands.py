@@ -9,13 +9,15 @@ from pathlib import Path
 import fastdiff_conf
 from omegaconf import OmegaConf
 
+from fastdiff.bench.records import Failed, Quality
+
 ABSENT = object()  # a knob that the chosen member does not have
 TYPED = re.compile(r"[A-Za-z_][\w-]*")  # keys that Hydra's command line can name
 
 
-def commands(records: list[dict]) -> dict[str, str]:
+def commands(records: list[Quality | Failed]) -> dict[str, str]:
     """Records of cells -> {key: command line}."""
-    return {record["key"]: command(record["settings"]) for record in records}
+    return {record.key: command(record.settings) for record in records}
 
 
 def command(settings: dict) -> str:

@@ -19,15 +19,14 @@ from fastdiff_benchmarks.entry import entry
 def main(cfg: DictConfig) -> None:
     from fastdiff.bench.ledger import Ledger
     from fastdiff.files import write
-    from fastdiff.report.gate import gate
-    from fastdiff.report.gate_words import markdown, shown, verdict
+    from fastdiff.report.ledger_comparison import compare_ledgers, markdown, sentences, shown
 
     base, new, out = cfg.base, cfg.new, Path(cfg.out)
-    found = gate(Ledger(base), Ledger(new), cfg.cells)
+    found = compare_ledgers(Ledger(base), Ledger(new), cfg.cells)
     write(out / "compare.csv", lambda file: file.write(found.cells.to_csv(index=False).encode()))
     write(out / "compare.md", lambda file: file.write(markdown(found, f"{new} against {base}").encode()))
     print(f"{shown(found).to_string(index=False)}\n")
-    print("\n".join(verdict(found)))
+    print("\n".join(sentences(found)))
     print(f"table: {out / 'compare.csv'}, {out / 'compare.md'}")
     sys.exit(found.code)
 

@@ -18,24 +18,25 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.bench.ledger import Ledger
     from fastdiff.files import write
     from fastdiff.knobs import build
-    from fastdiff.report.rows import main_columns
-    from fastdiff.report.tables import table
+    from fastdiff.report.rows import Cells, main_columns
+    from fastdiff.report.table import table
     from fastdiff.tracking import Tracker, default_entity, logged_in, summary_name
     from fastdiff.tracking.dashboard import LOGIN, as_json, report, workspace
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
-    cells = table(ledger)
+    known = Cells(ledger)
+    cells = table(known)
     if cells.empty:
         raise ValueError(f"there is no finished cell in {ledger.root}; measure some first: make bench")
     value = summary_name(cells[main_columns(cells)].count().idxmax())  # that most cells have
     try:
-        found = workspace(tracker, value)
+        found = workspace(tracker, value, known)
     except ImportError as error:
         raise ValueError(str(error)) from error
     if tracker.mode == "online" and logged_in():
         tracker = replace(tracker, entity=tracker.entity or default_entity())
-        found = workspace(tracker, value)
-        for made in (found, report(tracker, value)):
+        found = workspace(tracker, value, known)
+        for made in (found, report(tracker, value, known)):
             made.save()
             print(f"dashboard: {made.url}")
         return

@@ -142,14 +142,14 @@ def measure(arms: list[tuple[Cell, DictConfig]], n: int, ledger: Ledger, force: 
 def why(ledger: Ledger, key: str) -> str:
     """Why an arm has no quality record."""
     record = ledger.read("failed", key)
-    return record["reason"] if record else "it was not measured"
+    return record.reason if record else "it was not measured"
 
 
-def arm(record: dict, ledger: Ledger, stays: bool = False):
+def arm(record, ledger: Ledger, stays: bool = False):
     """A quality record by the value that cells are compared by, with influence values where it has an interval."""
     from fastdiff.metrics.cards import judged_by, sign
     from fastdiff.statistics.ladder import Arm
 
-    value = record["values"][judged_by(record["values"])]
-    way, psi = sign(value["metric"]), ledger.influence(record["key"]).get(value["metric"])
-    return Arm(record["key"], record["cost"]["macs"], way * value["value"], None if psi is None else way * psi, stays)
+    value = record.values[judged_by(record.values)]
+    way, psi = sign(value.metric), ledger.influence(record.key).get(value.metric)
+    return Arm(record.key, record.cost.macs, way * value.value, None if psi is None else way * psi, stays)

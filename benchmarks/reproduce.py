@@ -117,6 +117,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.cost import cost_of
     from fastdiff.bench.ledger import Ledger
+    from fastdiff.bench.records import to_json
     from fastdiff.bench.resources import Resources
     from fastdiff.bench.run_cell import speed_key
 
@@ -130,9 +131,10 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
         if not measured:
             arms.append(Arm(settings, cost))
             continue
-        failed = kept.read("failed", cell.key) or {}
+        failed, quality = (kept.read(kind, cell.key) for kind in ("failed", "quality"))
         speed = kept.read("speed", speed_key(cell)) if cell.metrics.generates_images else None
-        arms.append(Arm(settings, cost, kept.read("quality", cell.key), speed, failed.get("reason")))
+        found = (each and to_json(each) for each in (quality, speed))
+        arms.append(Arm(settings, cost, *found, failed and failed.reason))
     return arms
 
 

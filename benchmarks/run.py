@@ -9,7 +9,7 @@ cannot be on the front of quality and MACs get no more images (`fastdiff/statist
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
     from fastdiff.bench.run_cell import run_cell, speed_key
     from fastdiff.knobs import build, coerced
     from fastdiff.metrics.cards import JUDGED
-    from fastdiff.tracking import Tracker
+    from fastdiff.tracking import Session, Tracker
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
     label = cell.describe()
@@ -76,49 +76,52 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
             cell, ledger, settings, force, lambda done: bar.update(done - bar.n), images, resources=resources()
         )
     if outcome.kind == "failed":
-        return Result(outcome.key, outcome.record["reason"], f"{label}: FAILED: {outcome.record['reason']}")
+        return Result(outcome.key, outcome.record.reason, f"{label}: FAILED: {outcome.record.reason}")
     speed = ledger.read("speed", speed_key(cell))
     if tracker.name != "none" and not outcome.reused:
-        show(tracker, ledger, outcome.key, cfg.grid, alone=below == 0)
-    shown = outcome.record["values"].items()
-    values = [f"{name} {number(value)}" for name, value in shown if value["metric"] in (*JUDGED, "is")]
+        session = resources().get("session", [asdict(tracker), str(ledger.root)], lambda: Session(tracker))
+        show(session, ledger, outcome.key, cfg.grid, alone=below == 0)
+    shown = outcome.record.values.items()
+    values = [f"{name} {number(value)}" for name, value in shown if value.metric in (*JUDGED, "is")]
     known = " (already measured)" if outcome.reused else ""
-    values += [f"{speed['images_per_s']:.1f} images/s"] if speed else []  # metrics=nll generates no images
+    values += [f"{speed.images_per_s:.1f} images/s"] if speed else []  # a bound is measured without any
     return Result(outcome.key, None, f"{label}: {', '.join(values)}{known}")
 
 
-def number(value: dict) -> str:
+def number(value) -> str:
     """A value with its 95 % interval, or why it has none."""
-    form = ".3f" if value["metric"] == "nll" else ".2f"
-    if "low" in value:
-        return f"{value['value']:{form}} [{value['low']:{form}}, {value['high']:{form}}]"
-    return f"{value['value']:{form}}" + (f" ({value['no_interval']})" if "no_interval" in value else "")
+    form = ".3f" if value.metric == "nll" else ".2f"
+    if value.low is not None:
+        return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
+    return f"{value.value:{form}}" + (f" ({value.no_interval})" if value.no_interval else "")
 
 
-def show(tracker, ledger, key: str, grid: str | None, alone: bool) -> None:
-    """Show the cell as a W&B run. An error there prints a line and does not stop the sweep.
+def show(session, ledger, key: str, grid: str | None, alone: bool) -> None:
+    """The cell as a W&B run; what goes wrong there is a line, never the end of the sweep.
 
     In a sweep the verdicts are not known yet: they are corrected for all its cells, and come with the table at the end.
     """
     from fastdiff.files import sha256
-    from fastdiff.report.tables import lines
-    from fastdiff.report.views import cell_view, sources
+    from fastdiff.report.rows import Cells
+    from fastdiff.report.table import lines
     from fastdiff.tracking import track, track_source
+    from fastdiff.tracking.views import cell_view, sources
     from fastdiff_benchmarks.commands import commands
 
     try:
-        record = ledger.read("quality", key)  # as `make sync` finds it
+        cells = Cells(ledger)
+        record = cells.records[key]  # as `make sync` finds it
         for source in sources(ledger, record):
             digests = [sha256(path) for path in source.files]
             resources().get(
-                "tracked", [source.name, *digests], lambda source=source: tell(track_source(tracker, source))
+                "tracked", [source.name, *digests], lambda source=source: tell(track_source(session, source))
             )
-        (line,) = lines(ledger, [key])
+        (line,) = lines(cells, [key])
         if not alone:
-            line |= dict.fromkeys(("verdict", "rival_verdict"))
+            line |= dict.fromkeys(("verdict", "equal_cost_verdict"))
         command = commands([record])[key]
-        tell(track(tracker, cell_view(ledger, record, line, grid, command=command)))
-    except Exception as error:  # the measurement is in the ledger; W&B is only a view of it
+        tell(track(session, cell_view(cells, line, grid, command)))
+    except Exception as error:  # the measurement is in the ledger, whatever a view of it makes of it
         print(f"W&B was shown nothing of {key} ({error}); `make sync` tries again", file=sys.stderr)
 
 

@@ -43,7 +43,7 @@ def calls_per_second(cells: list[Cell], ledger: Ledger) -> float:
     for cell in cells:
         known = ledger.read("speed", speed_key(cell))
         if known:
-            return known["images_per_s"] * units(cell)
+            return known.images_per_s * units(cell)
     print(f"timing a first batch on {here} ...", flush=True)
     import dataclasses
 
@@ -124,8 +124,8 @@ class SweepProgress(Callback):
             self.bar.close()
         if not self.cells:
             return
-        from fastdiff.report.images import compare_with_plain
-        from fastdiff.report.tables import table, text
+        from fastdiff.report.comparisons import compare_with_baselines
+        from fastdiff.report.table import table, text
 
         keys = every = list(dict.fromkeys(cell.key for cell in self.cells))
         climbed = climb(self.arms, self.points, self.ledger, config.force) if self.arms else None
@@ -133,7 +133,7 @@ class SweepProgress(Callback):
             keys, self.failures = climbed.keys, self.failures | climbed.failures
             write_grid(config, {"keys": keys, "dropped": climbed.dropped})
         fell = len(climbed.dropped) if climbed else 0
-        compare_with_plain(self.ledger, keys)
+        compare_with_baselines(self.ledger, keys)
         print(f"\n{text(table(self.ledger, keys, fell))}\n")
         if self.bar is not None:  # something was measured
             show_sweep(config, self.ledger, self.name, keys, fell)
@@ -144,8 +144,8 @@ class SweepProgress(Callback):
             full = len(every) * self.arms[0].budget.n
             said = f"{climbed.images:,} images of the {full:,} of a full run, {full / climbed.images:.1f} times fewer"
             print(f"{self.name}: {len(keys)} of {len(every)} arms at the end; {said}")
-        stored = (self.ledger.read("failed", key) for key in every)  # cells may run in other processes
-        failures = {record["key"]: record["reason"] for record in stored if record} | self.failures
+        stored = (self.ledger.read("failed", key) for key in every)  # cells may have run in other processes
+        failures = {record.key: record.reason for record in stored if record} | self.failures
         if failures:
             print(f"\n{len(failures)} of {len(every)} cells failed:", file=sys.stderr)
             for key, reason in failures.items():
@@ -156,14 +156,14 @@ class SweepProgress(Callback):
 def show_sweep(config: DictConfig, ledger: Ledger, name: str, keys: list[str], fell: int) -> None:
     """Show the finished sweep as a W&B run. An error there prints a line."""
     from fastdiff.knobs import build
-    from fastdiff.report.tables import lines
-    from fastdiff.tracking import Tracker, track_sweep
+    from fastdiff.report.table import lines
+    from fastdiff.tracking import Session, Tracker, track_sweep
     from fastdiff_benchmarks.run import tell
 
     tracker = build(Tracker, OmegaConf.to_container(config.tracker), "tracker")
     found = [] if tracker.name == "none" else lines(ledger, keys, fell)
     if found:
-        tell(track_sweep(tracker, name, found))
+        tell(track_sweep(Session(tracker), name, found))
 
 
 def write_grid(config: DictConfig, members: dict) -> None:

@@ -36,10 +36,10 @@ def main(cfg: DictConfig) -> None:
 
     from fastdiff.bench.ledger import Ledger
     from fastdiff.knobs import build
-    from fastdiff.tracking import Tracker, folder, logged_in
+    from fastdiff.tracking import Session, Tracker, folder, logged_in
 
     ledger, tracker = Ledger(cfg.ledger), build(Tracker, OmegaConf.to_container(cfg.tracker), "tracker")
-    todo = list(jobs(ledger, tracker))
+    todo = list(jobs(ledger, Session(tracker)))
     if not todo:
         raise ValueError(f"there is nothing to upload in {ledger.root}; measure something first: make bench")
     if tracker.mode == "online" and not logged_in():
@@ -66,30 +66,31 @@ def main(cfg: DictConfig) -> None:
         sys.exit(1)
 
 
-def jobs(ledger, tracker) -> Iterator[Job]:
+def jobs(ledger, session) -> Iterator[Job]:
     """Every run that a ledger makes: what cells were measured with first, so that they can name it, sweeps last."""
-    from fastdiff.report.rows import rows
-    from fastdiff.report.tables import lines
-    from fastdiff.report.views import cell_view, sources
+    from fastdiff.report.rows import Cells
+    from fastdiff.report.table import lines
     from fastdiff.tracking import sweep_id, track, track_source, track_sweep
+    from fastdiff.tracking.views import cell_view, sources
     from fastdiff_benchmarks.commands import commands
 
-    records = {record["key"]: record for record in ledger.all("quality")}
+    cells = Cells(ledger)
+    records = cells.records
     if not records:
         return
     used = {source.name: source for record in records.values() for source in sources(ledger, record)}
     for name, source in used.items():
-        yield Job(name, False, lambda source=source: source, partial(track_source, tracker))
-    grids = {grid["grid"]: lines(ledger, grid["keys"], len(grid.get("dropped", []))) for grid in ledger.all("grids")}
+        yield Job(name, False, lambda source=source: source, partial(track_source, session))
+    grids = {grid["grid"]: lines(cells, grid["keys"], len(grid.get("dropped", []))) for grid in ledger.all("grids")}
     swept = {line["key"]: (line, name) for name, found in grids.items() for line in found}
-    alone = lines(ledger, [key for key in records if key not in swept])
-    every, typed = rows(records.values(), ledger), commands(list(records.values()))
+    alone = lines(cells, [key for key in records if key not in swept])
+    typed = commands(list(records.values()))
     for key, (line, grid) in (swept | {line["key"]: (line, None) for line in alone}).items():
-        view = partial(cell_view, ledger, records[key], line, grid, every, typed[key])
-        yield Job(key, True, view, partial(track, tracker))
+        view = partial(cell_view, cells, line, grid, typed[key])
+        yield Job(key, True, view, partial(track, session))
     for name, found in grids.items():
         if found:
-            yield Job(sweep_id(name), False, lambda found=found: found, partial(track_sweep, tracker, name))
+            yield Job(sweep_id(name), False, lambda found=found: found, partial(track_sweep, session, name))
 
 
 class Done:

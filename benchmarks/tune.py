@@ -39,9 +39,9 @@ def main(cfg: DictConfig) -> None:
     if reason := outside(cfg.budget.n, cell_of(settings_of(cfg)).metrics.dimensions):
         raise ValueError(f"nothing can be confirmed with budget.n={cfg.budget.n} ({reason})")
     tuned = measured(cfg, ledger, "tune", values)
-    column = judged_by(tuned[usual]["values"])
+    column = judged_by(tuned[usual].values)
     gains = {value: gain(ledger, tuned[value], tuned[usual]) for value in values}
-    lines = [{cfg.knob: value, column: number(tuned[value]["values"][column]), f"against {usual}": signed(gains[value])}
+    lines = [{cfg.knob: value, column: number(tuned[value].values[column]), f"against {usual}": signed(gains[value])}
              for value in values]  # fmt: skip
     print(f"\n{pd.DataFrame(lines).to_string(index=False)}\n")
     best = min(values, key=lambda value: (sign(column) * gains[value].value, value != usual))
@@ -92,19 +92,19 @@ def measured(cfg: DictConfig, ledger, part: str, values: list) -> dict:
                 cell, ledger, settings[value], cfg.force, lambda done, begun=begun: bar.update(begun + done - bar.n)
             )
             if outcome.kind == "failed":
-                print(f"error: {cfg.knob}={value} failed: {outcome.record['reason']}", file=sys.stderr)
+                print(f"error: {cfg.knob}={value} failed: {outcome.record.reason}", file=sys.stderr)
                 sys.exit(1)
             records[value] = outcome.record
     return records
 
 
-def gain(ledger, record: dict, usual: dict):
+def gain(ledger, record, usual):
     """record - usual in the first quality value, paired by noise."""
     from fastdiff.metrics.cards import judged_by
-    from fastdiff.report.rivals import compare
+    from fastdiff.report.comparisons import compare
 
-    column = judged_by(record["values"])
-    lines = [{"key": each["key"], column: each["values"][column]["value"]} for each in (record, usual)]
+    column = judged_by(record.values)
+    lines = [{"key": each.key, column: each.values[column].value} for each in (record, usual)]
     return compare(ledger, column, *lines)
 
 

@@ -73,8 +73,8 @@ def write(path: Path, fill: Callable) -> Path:
     return path
 
 
-def write_json(path: Path, value) -> Path:
-    return write(path, lambda file: file.write(json.dumps(value, indent=1, sort_keys=True).encode()))
+def write_json(path: Path, value, sort_keys: bool = True) -> Path:
+    return write(path, lambda file: file.write(json.dumps(value, indent=1, sort_keys=sort_keys).encode()))
 
 
 def write_npz(path: Path, **arrays: np.ndarray) -> Path:

@@ -2,17 +2,18 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_reports import BASELINE, CACHED, FID, frame_of, headline, settings, write_cell
+from test_reports import BASELINE, CACHED, FID, frame_of, headline, settings, shown_table, write_cell
 
 from fastdiff.bench.ledger import Ledger
-from fastdiff.report import cells, clock, figures
-from fastdiff.report.best import at_least, by_nfe
-from fastdiff.report.cards import calls_table, cards
-from fastdiff.report.tables import table
+from fastdiff.report import page, pareto
+from fastdiff.report.page_text import cards, clock_warning
+from fastdiff.report.pareto import at_least, by_nfe
+from fastdiff.report.table import table
 from fastdiff.statistics import Estimate
 
 
@@ -27,18 +28,18 @@ def budgets(*rows: tuple) -> dict:
     return at_least(frame, FID, frame.iloc[0], known)
 
 
-# 25 plain steps at 20 images/s are the baseline; MACs go as steps / interval
-TWICE = ("t", "ddpm", 12, 1, 12.0, 41.0, "plain")
+# 25 steps of the baseline at 20 images/s are the baseline; MACs go as steps / interval
+TWICE = ("t", "ddpm", 12, 1, 12.0, 41.0, "baseline")
 BETTER = ("u", "ddpm", 25, 2, 11.0, 44.0, "indistinguishable")
 CLOSE = ("v", "ddpm", 25, 3, 11.5, 60.0, "indistinguishable")
 FAR = ("w", "ddpm", 25, 5, 30.0, 95.0, "worse")
 
 
-def test_the_best_of_all_cells_fast_enough_is_chosen_plain_or_not():
+def test_the_best_of_all_cells_fast_enough_is_chosen_baseline_or_not():
     assert budgets(TWICE, FAR)[2]["images_per_s"].cell["key"] == "t"
     picks = budgets(TWICE, BETTER, CLOSE, FAR)
     assert [picks[bound]["images_per_s"].cell["key"] for bound in (2, 3, 4)] == ["u", "v", "w"]
-    assert picks[2]["images_per_s"].plain["key"] == "t" and picks[4]["images_per_s"].plain is None
+    assert picks[2]["images_per_s"].baseline["key"] == "t" and picks[4]["images_per_s"].baseline is None
 
 
 def test_what_no_cell_reaches_is_left_out():
@@ -47,12 +48,12 @@ def test_what_no_cell_reaches_is_left_out():
 
 
 def test_no_speed_is_believed_beyond_what_the_macs_promise():
-    picks = budgets(("u", "ddpm", 20, 1, 9.0, 720.0, "plain"), TWICE)  # stood still: 36 times, promised 1.25
+    picks = budgets(("u", "ddpm", 20, 1, 9.0, 720.0, "baseline"), TWICE)  # stood still: 36 times, promised 1.25
     assert picks[2]["images_per_s"].cell["key"] == "t" and 3 not in picks
 
 
 def test_a_cell_that_is_slower_than_its_macs_promise_is_best_by_macs_alone():
-    picks = budgets(("u", "ddpm", 25, 5, 11.0, 30.0, "plain"), TWICE)
+    picks = budgets(("u", "ddpm", 25, 5, 11.0, 30.0, "baseline"), TWICE)
     assert picks[2]["images_per_s"].cell["key"] == "t" and picks[2]["macs"].cell["key"] == "u"
 
 
@@ -69,36 +70,40 @@ def test_where_no_interval_is_known_nothing_is_told_apart():
     frame = frame_of(BASELINE, TWICE, FAR)
     pick = at_least(frame, FID, frame.iloc[0], unknown)[2]["images_per_s"]
     assert list(pick.alike["key"]) == ["w"]
-    assert "no interval is known" in cards({2: {"images_per_s": pick}}, FID, frame.iloc[0], dict.fromkeys("atw", "x"))
+    card = cards({2: {"images_per_s": pick}}, FID, frame.iloc[0])[2]["images_per_s"]
+    assert any("no interval is known" in said for _, said, _ in card.facts)
 
 
 def test_equal_calls_are_compared_only_where_there_is_more_than_one_cell():
     frame = frame_of(BASELINE, CACHED, TWICE).assign(nfe=[25, 25, 12])
     picks = by_nfe(frame, FID, known)
     assert picks.keys() == {25} and picks[25].cell["key"] == "a"
-    page = calls_table(picks, FID, dict.fromkeys(frame["key"], "typed"))
-    assert "it is plain" in page and "0 of 1 others" not in page and "1 of 1 others" in page
+    story = SimpleNamespace(column=FID, commands=dict.fromkeys(frame["key"], "typed"))
+    ((_, fields),) = page.calls_table(picks, story).rows
+    assert {"it is a baseline", "1 of 1 others"} <= {field.text for field in fields}
 
 
 def test_a_card_says_which_how_sure_how_fast_and_what_to_type():
     frame = frame_of(BASELINE, TWICE, BETTER, FAR)
-    page = cards(at_least(frame, FID, frame.iloc[0], known), FID, frame.iloc[0], {key: f"type {key}" for key in "atuw"})
-    card = re.sub("<[^>]*>", " ", page[: page.index("At least 3")])
-    for said in ("ddpm, 25 steps, interval 2 at branch 2", "not told apart from the baseline", "2.20x measured",
-                 "2.00x promised", "1 of the 2 others", "type u", "not told apart from ddpm, 12 steps"):  # fmt: skip
-        assert said in card, said
-    assert "No measured cell is" not in page and page.count('class="card"') == 3
+    found = cards(at_least(frame, FID, frame.iloc[0], known), FID, frame.iloc[0])
+    assert all(found[bound] for bound in (2, 3, 4)) and len(found) == 3
+    card = found[2]["images_per_s"]
+    text = " ".join([card.cell["cell"], *(said for _, said, _ in card.facts)])
+    for said in ("ddpm, 25 steps, interval 2 at branch 2", "indistinguishable from the baseline", "2.20x measured",
+                 "2.00x promised", "indistinguishable from ddpm, 12 steps"):  # fmt: skip
+        assert said in text, said
+    assert card.others == 2 and [line["key"] for line in card.alike] == ["t"]
 
 
 @pytest.mark.parametrize(("measured", "promised", "is_far"), [(1.4, 1, 0), (1.6, 1, 1), (1, 1.4, 0), (1, 1.6, 1)])
 def test_a_clock_is_doubted_both_ways_beyond_half_as_much_again(measured, promised, is_far):
-    assert clock.far(measured, promised) == is_far
-    assert clock.sure(measured, promised) == min(measured, promised)
+    assert pareto.far(measured, promised) == is_far
+    assert pareto.sure(measured, promised) == min(measured, promised)
 
 
 def test_an_unknown_speed_is_neither_doubted_nor_smaller():
-    assert not clock.far(math.nan, 2.0) and clock.sure(math.nan, 2.0) == 2.0
-    assert list(clock.sure(pd.Series([math.nan, 3.0]), pd.Series([2.0, 1.0]))) == [2.0, 1.0]
+    assert not pareto.far(math.nan, 2.0) and pareto.sure(math.nan, 2.0) == 2.0
+    assert list(pareto.sure(pd.Series([math.nan, 3.0]), pd.Series([2.0, 1.0]))) == [2.0, 1.0]
 
 
 def test_a_speed_that_no_mac_promised_is_marked_and_the_reader_is_told(tmp_path):
@@ -106,13 +111,13 @@ def test_a_speed_that_no_mac_promised_is_marked_and_the_reader_is_told(tmp_path)
     measured = [(1, 20.0), (2, 720.0), (5, 50.0)]
     keys = [write_cell(ledger, settings("ddpm", 25, i, 1.0), draw, pixels, 5.0, per_s) for i, per_s in measured]
     frame = table(ledger, keys)
-    page = cells.cells_tables({"g": frame}, {"g": ""}, dict.fromkeys(keys, "typed"))
-    assert re.findall(r"<mark>(.*?)</mark>", page) == ["36.00x ?"]
-    orders = [float(each) for each in re.findall(r'data-order="([\d.]+)"', page)]
+    fields = [field for _, fields in shown_table(frame).rows for field in fields]
+    assert [field.text for field in fields if field.doubted] == ["36.00x ?"]
+    orders = [float(field.order) for field in fields if field.order]
     assert orders == pytest.approx(np.minimum(frame["speedup"], frame["promised"]), rel=1e-5)
-    assert "not to be trusted for 1 cell<" in clock.warning(frame)
-    assert list(figures.front(frame, "fid[mnist-classifier,n=1000]")["key"]) == [keys[2]]  # equal, and believed faster
-    assert clock.warning(frame.iloc[[0, 2]]) == ""
+    assert "Do not trust the clock for 1 cell:" in clock_warning(frame)
+    assert list(pareto.front(frame, "fid[mnist-classifier,n=1000]")["key"]) == [keys[2]]  # equal, and believed faster
+    assert clock_warning(frame.iloc[[0, 2]]) == ""
 
 
 def test_the_headline_claims_no_more_than_the_macs_promise_and_is_not_led_by_a_clock_that_stood_still():
@@ -120,18 +125,16 @@ def test_the_headline_claims_no_more_than_the_macs_promise_and_is_not_led_by_a_c
     honest = ("h", "ddpm", 25, 3, 10.3, 58.0, "indistinguishable")  # 2.9 times by both
     assert headline(frame_of(BASELINE, stalled, honest)).startswith("2.90 times the speed")
     said = headline(frame_of(BASELINE, stalled))
-    assert (
-        said.startswith("2.50 times the speed") and "The clock is not to be trusted here: it said 36.00 times" in said
-    )
-    assert "trusted" not in headline(frame_of(BASELINE, CACHED))
+    assert said.startswith("2.50 times the speed") and "Do not trust the clock here: it measured 36.00 times" in said
+    assert "trust" not in headline(frame_of(BASELINE, CACHED))
 
 
 @pytest.mark.parametrize(
     ("fid", "words"),
-    [(10.4, ", but fewer plain steps do as well:"), (11.0, ", but fewer plain steps may do as well:"),
-     (12.0, ", and fewer plain steps do not match it:"), (None, ", but no plain sampler as fast has been measured:")],
+    [(10.4, ", but the equal-cost baseline is as good:"), (11.0, ", but the equal-cost baseline may be as good:"),
+     (12.0, ", and the equal-cost baseline is worse:"), (None, ", but no baseline as fast has been measured:")],
 )  # fmt: skip
-def test_no_headline_praises_what_fewer_plain_steps_give_too(fid, words):
-    rivals = [("e", "ddim", 15, 1, fid, 31.0, "plain")] if fid else []
+def test_no_headline_praises_what_the_equal_cost_baseline_gives_too(fid, words):
+    rivals = [("e", "ddim", 15, 1, fid, 31.0, "baseline")] if fid else []
     (bold,) = re.findall(r"^.*?:", headline(frame_of(BASELINE, CACHED, *rivals)))[:1]
     assert bold.endswith(words)

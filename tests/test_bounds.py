@@ -1,6 +1,5 @@
 """Cells with metrics=nll, and cells whose steps or variances come from norms, from settings to records and tables."""
 
-import copy
 import math
 import subprocess
 import sys
@@ -14,8 +13,7 @@ from fastdiff.bench.cell import key
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.run_cell import run_cell
-from fastdiff.report.tables import csv, table, text
-from fastdiff.report.words import describe
+from fastdiff.report.table import csv, table, text
 from fastdiff_benchmarks import report
 from fastdiff_benchmarks.entry import settings_of
 
@@ -29,7 +27,7 @@ def measured(ledger: Ledger, *overrides: str, **again):
     with initialize_config_module("fastdiff_conf", version_base="1.3"):
         conf = settings_of(compose("config", overrides=[*TINY, *overrides]))
     outcome = run_cell(cell_of(conf), ledger, conf, **again)
-    assert outcome.kind == "quality", outcome.record["reason"]
+    assert outcome.kind == "quality", outcome.record.reason
     return outcome, cell_of(conf)
 
 
@@ -50,12 +48,12 @@ def test_a_bound_leaves_a_quality_record_and_generates_nothing(ledger):
     records = list(ledger.all("quality"))
     assert len(records) == 4
     for record in records:
-        value = record["values"][NLL]
-        assert 0 < value["low"] < value["value"] < value["high"]
-        assert sum(value["parts"].values()) == pytest.approx(value["value"])
-        psi = ledger.influence(record["key"])["nll"]
-        assert len(psi) == 12 and value["se"] == pytest.approx(psi.std(ddof=1) / math.sqrt(12))
-        assert record["cost"]["nfe"] == 3 and set(record["seconds"]) == {"load", "score_norms", "score"}
+        value = record.values[NLL]
+        assert 0 < value.low < value.value < value.high
+        assert sum(value.parts.values()) == pytest.approx(value.value)
+        psi = ledger.influence(record.key)["nll"]
+        assert len(psi) == 12 and value.se == pytest.approx(psi.std(ddof=1) / math.sqrt(12))
+        assert record.cost.nfe == 3 and set(record.seconds) == {"load", "score_norms", "score"}
 
 
 def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_images_alone(tmp_path):
@@ -66,7 +64,7 @@ def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_ima
     pictures, other = measured(ledger, "sampler=ddpm")
     assert key(other.generation()) == key(cell.generation()) and pictures.key != first.key
     anew, _ = measured(ledger, "metrics=nll", "sampler=ddpm", force=True)
-    assert not anew.reused and anew.record["values"] == first.record["values"]
+    assert not anew.reused and anew.record.values == first.record.values
     assert measured(ledger, "sampler=ddpm")[0].reused  # its blocks and its speed are still there
     assert table(ledger, [first.key])["images_per_s"].notna().all()  # the same trajectory's, once it was timed
 
@@ -74,26 +72,29 @@ def test_a_measured_bound_is_not_measured_again_and_measuring_it_anew_leaves_ima
 def test_a_cached_chain_has_a_bound_whose_joint_mse_is_its_own(tmp_path):
     cached = ["metrics=nll", "sampler=analytic_ddpm", "accelerator.deepcache.interval=2", f"{NORMS}.estimator=mse"]
     outcomes = {kind: measured(Ledger(tmp_path), *cached, f"{NORMS}.cached={kind}")[0] for kind in ("base", "joint")}
-    values = {kind: outcome.record["values"][NLL]["value"] for kind, outcome in outcomes.items()}
+    values = {kind: outcome.record.values[NLL].value for kind, outcome in outcomes.items()}
     assert values["joint"] < values["base"]
-    assert all(outcome.record["cost"]["full_calls"] == 2 for outcome in outcomes.values())
+    assert all(outcome.record.cost.full_calls == 2 for outcome in outcomes.values())
     uncached, _ = measured(Ledger(tmp_path), "metrics=nll", "sampler=analytic_ddpm", f"{NORMS}.estimator=mse")
-    assert uncached.record["values"][NLL]["value"] < values["joint"]
+    assert uncached.record.values[NLL].value < values["joint"]
 
 
 def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm(ledger):
     frame = table(ledger, ledger.read("grids", "nll")["keys"])
     shown = text(frame)
-    assert NLL in shown and "estimator" in shown and "fid" not in shown and "is[" not in shown
-    assert frame["verdict"].tolist() == ["plain", "better", "better", "better"]
+    assert NLL in shown and "analytic_ddpm (mse)" in shown and "fid" not in shown and "is[" not in shown
+    assert frame["verdict"].tolist() == ["baseline", "better", "better", "better"]
     differences = [ledger.influence(k)["nll"] - ledger.influence(frame["key"][0])["nll"] for k in frame["key"][1:]]
     for i, psi in enumerate(differences, start=1):
         half = 1.96 * psi.std(ddof=1) / math.sqrt(12)
         assert frame["change.high"][i] - frame["change"][i] == pytest.approx(half, rel=1e-3)
     assert f"{frame[NLL][0]:.3f} [" in shown
-    assert frame["estimator"].tolist()[2:] == ["eps_ms", "mse"] and frame["estimator"][:2].isna().all()
+    assert (
+        frame["score_norms.estimator"].tolist()[2:] == ["eps_ms", "mse"]
+        and frame["score_norms.estimator"][:2].isna().all()
+    )
     assert NLL in csv(frame).decode()
-    assert describe(frame.iloc[3]) == "analytic_ddpm (mse), 3 steps"
+    assert frame["cell"][3] == "analytic_ddpm (mse), 3 steps"
 
 
 def test_a_report_of_bounds_alone_has_tables_and_no_page(ledger):
@@ -107,8 +108,8 @@ def test_a_report_of_bounds_alone_has_tables_and_no_page(ledger):
 def test_a_report_of_images_and_bounds_has_both_in_its_tables(ledger, tmp_path):
     mixed = Ledger(tmp_path / "runs")
     for record in ledger.all("quality"):
-        mixed.write("quality", record["key"], record)
-        mixed.write_influence(record["key"], ledger.influence(record["key"]))
+        mixed.write("quality", record.key, record)
+        mixed.write_influence(record.key, ledger.influence(record.key))
     mixed.write("grids", "nll", ledger.read("grids", "nll"))
     keys = [measured(mixed, f"sampler={name}")[0].key for name in ("ddpm", "analytic_ddpm")]
     mixed.write("grids", "default", {"grid": "default", "keys": keys})
@@ -117,7 +118,7 @@ def test_a_report_of_images_and_bounds_has_both_in_its_tables(ledger, tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "index.html").read_text()
     assert "in bits per dimension" in page and f"<code>{NLL}</code>" in page
-    assert "The other 4, of another protocol or machine, are in the table only" in page
+    assert "The other 4 cells have another protocol or machine and are in the table only" in page
 
 
 def test_optimal_trajectories_make_images_of_their_own(tmp_path):
@@ -125,8 +126,8 @@ def test_optimal_trajectories_make_images_of_their_own(tmp_path):
     for sampler, spacing in (("ddpm", "even"), ("ddpm", "dp"), ("analytic_ddpm", "dp"), ("analytic_ddpm", "dp_plain")):
         outcome, cell = measured(ledger, f"sampler={sampler}", f"sampler.spacing={spacing}", f"{NORMS}.estimator=mse")
         samples[sampler, spacing] = ledger.samples(key(cell.generation()))
-        assert outcome.record["cost"]["nfe"] == 3
-        note = outcome.record["score_norms"]
+        assert outcome.record.cost.nfe == 3
+        note = outcome.record.norms_note
         assert (note is None) == (spacing == "even") and (spacing == "even" or note["levels"] == 5)
     assert not np.array_equal(samples["ddpm", "even"], samples["ddpm", "dp"])
     assert len(list((tmp_path / "norms").glob("*.json"))) == 2  # terms of the bound, and norms for both estimators
@@ -138,20 +139,9 @@ def test_joint_norms_under_a_cache_make_images_of_their_own_and_say_so(tmp_path)
         overrides = ["sampler=analytic_ddpm", "accelerator.deepcache.interval=2", f"{NORMS}.cached={cached}"]
         outcome, cell = measured(ledger, *overrides, "sampler.sigma2_clip=0")
         samples.append(ledger.samples(key(cell.generation())))
-        assert ("joint" in outcome.record["score_norms"]["cache"]) == (cached == "joint")
+        assert ("joint" in outcome.record.norms_note["cache"]) == (cached == "joint")
     assert not np.array_equal(*samples)
-    assert table(ledger)["cached"].tolist() in (["base", "joint"], ["joint", "base"])
-
-
-def test_what_was_recorded_before_there_were_estimators_is_a_row_like_any_other(ledger, tmp_path):
-    old = Ledger(tmp_path)
-    record = copy.deepcopy(next(r for r in ledger.all("quality") if r["settings"]["sampler"]["name"] == "analytic_ddpm"
-                                and "estimator" not in r["identity"]["generation"]["score_norms"]))  # fmt: skip
-    for knob in ("estimator", "cached", "levels"):
-        del record["settings"]["score_norms"][knob]
-    old.write("quality", record["key"], record)
-    row = table(old).iloc[0]
-    assert row["estimator"] == "eps_ms" and row["analytic_images"] == 8 and row.isna()["cached"]
+    assert table(ledger)["score_norms.cached"].tolist() in (["base", "joint"], ["joint", "base"])
 
 
 def test_the_norms_command_prints_both_estimators_and_the_shallow_calls(tmp_path):

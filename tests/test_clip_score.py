@@ -124,15 +124,15 @@ def test_a_cell_of_prompts_is_scored_by_clip_with_its_exact_interval(parts, conf
     conf |= {"metrics": metrics(folder)}
     cell, ledger = cell_of(conf), Ledger(tmp_path / "runs")
     outcome = run_cell(cell, ledger, conf, save_images=6)
-    assert outcome.kind == "quality", outcome.record["reason"]
-    (name,) = outcome.record["values"]
-    found = outcome.record["values"][name]
-    assert name == f"clip_score[{NAME},n=6]" and found["metric"] == "clip_score"
-    with np.load(ledger.root / outcome.record["images"] / "images.npz") as held:
+    assert outcome.kind == "quality", outcome.record.reason
+    (name,) = outcome.record.values
+    found = outcome.record.values[name]
+    assert name == f"clip_score[{NAME},n=6]" and found.metric == "clip_score"
+    with np.load(ledger.root / outcome.record.images / "images.npz") as held:
         pixels = held["arr_0"].transpose(0, 3, 1, 2)
     scores = by_hand(folder, pixels, [PROMPTS[i % 3] for i in range(6)])  # there are three, and they begin again
-    assert found["value"] == pytest.approx(scores.mean(), abs=1e-3) and scores.std() > 0.01
-    assert found["se"] == pytest.approx(scores.std(ddof=1) / np.sqrt(6), abs=1e-3)
+    assert found.value == pytest.approx(scores.mean(), abs=1e-3) and scores.std() > 0.01
+    assert found.se == pytest.approx(scores.std(ddof=1) / np.sqrt(6), abs=1e-3)
     np.testing.assert_allclose(ledger.influence(cell.key)["clip_score"], scores - scores.mean(), atol=1e-3)
     assert run_cell(cell, ledger, conf).reused
 

@@ -33,7 +33,7 @@ def ledger(kept, tmp_path):
 def run(conf, root, save_images, **changed):
     cell = cell_of(conf | changed)
     outcome = run_cell(cell, Ledger(root), conf, save_images=save_images)
-    assert outcome.kind == "quality", outcome.record["reason"]
+    assert outcome.kind == "quality", outcome.record.reason
     return outcome, root / "images" / key(cell.generation())
 
 
@@ -62,15 +62,15 @@ def test_files_hold_the_images_whose_features_were_taken(kept):
 
 def test_the_record_says_where_they_are_and_how_they_were_rounded(kept):
     root, outcome, folder = kept
-    assert outcome.record["uint8"] == "rounded half to even" and root / outcome.record["images"] == folder
+    assert outcome.record.uint8 == "rounded half to even" and root / outcome.record.images == folder
     about = json.loads((folder / "about.json").read_text())
     assert about["n"] == 7 and about["uint8"] == "rounded half to even" and key(about["identity"]) == folder.name
 
 
 def test_how_many_are_kept_changes_no_key_and_none_are_kept_unless_asked_for(kept, conf, ledger):
     plain, folder = run(conf, ledger, 0)
-    assert plain.key == kept[1].key and not folder.exists() and "images" not in plain.record
-    assert plain.record["values"] == kept[1].record["values"]
+    assert plain.key == kept[1].key and not folder.exists() and plain.record.images is None
+    assert plain.record.values == kept[1].record.values
 
 
 def test_images_of_a_finished_cell_are_generated_anew_and_nothing_else_is_touched(kept, conf, ledger):

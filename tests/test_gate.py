@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,16 @@ from test_reports import settings, write_cell
 
 from fastdiff.bench.ledger import Ledger
 from fastdiff.files import read_json, write_json
-from fastdiff.report.gate import FAILED, PASSED, UNJUDGED, gate
-from fastdiff.report.gate_words import markdown, shown, speed, verdict
+from fastdiff.report.ledger_comparison import (
+    FAILED,
+    PASSED,
+    UNJUDGED,
+    compare_ledgers,
+    markdown,
+    sentences,
+    shown,
+    speed,
+)
 from fastdiff_benchmarks import compare
 
 PIXELS = np.zeros((4, 1, 28, 28), np.uint8)
@@ -51,25 +60,25 @@ def keys(ledger: Ledger) -> list[str]:
 
 def test_a_ledger_beside_itself_differs_by_exactly_nothing_and_passes(base, tmp_path):
     shutil.copytree(base.root, tmp_path / "new")
-    found = gate(base, Ledger(tmp_path / "new"))
+    found = compare_ledgers(base, Ledger(tmp_path / "new"))
     assert list(found.cells["key"]) == sorted(keys(base)) and not found.missing and found.fresh == 0
     assert (found.cells[["difference", "difference.low", "difference.high"]] == 0).all(axis=None)
     assert (found.cells["verdict"] == "indistinguishable").all() and found.code == PASSED
-    assert (found.cells["speed"] == 1).all() and verdict(found)[-1] == "Quality gate: passed."
+    assert (found.cells["speed"] == 1).all() and sentences(found)[-1] == "Quality gate: passed."
 
 
 def test_a_worse_cell_fails_and_is_named_first_a_better_one_does_not_fail(base, tmp_path):
     worse, better = keys(base)[3], keys(base)[4]
-    found = gate(base, ledger_of(tmp_path / "new", **{worse: 2.0, better: -2.0}))
+    found = compare_ledgers(base, ledger_of(tmp_path / "new", **{worse: 2.0, better: -2.0}))
     words = dict(zip(found.cells["key"], found.cells["verdict"]))
     assert words[worse] == "worse" and words[better] == "better" and found.code == FAILED
     assert sorted(words.values()) == ["better", *["indistinguishable"] * 4, "worse"]
     line = found.cells.set_index("key").loc[worse]
     assert line["difference"] == pytest.approx(2.0) and line["difference.low"] > 0
     assert shown(found).iloc[0]["cell"] == line["cell"]
-    said = " ".join(verdict(found))
+    said = " ".join(sentences(found))
     assert f"Worse: {line['cell']} {worse}." in said and said.endswith("Quality gate: FAILED.")
-    better_alone = gate(base, ledger_of(tmp_path / "other", **{better: -2.0}))
+    better_alone = compare_ledgers(base, ledger_of(tmp_path / "other", **{better: -2.0}))
     assert better_alone.code == PASSED
 
 
@@ -77,35 +86,35 @@ def test_verdicts_are_holms_over_the_cells_that_are_compared(base, tmp_path):
     name = keys(base)[0]
     by = 2.2 * 0.5 / 1000**0.5  # p = 0.03: alone it is worse, as one of six it is not
     new = ledger_of(tmp_path / "new", **dict.fromkeys(keys(base), by))
-    every = gate(base, new)
+    every = compare_ledgers(base, new)
     assert (every.cells["verdict"] == "indistinguishable").all()
     base.write("grids", "one", {"grid": "one", "keys": [name]})
-    assert gate(base, new, "one").cells["verdict"].tolist() == ["worse"]
+    assert compare_ledgers(base, new, "one").cells["verdict"].tolist() == ["worse"]
 
 
 def test_what_every_cell_loses_a_little_of_fails_though_no_single_one_is_worse(base, tmp_path):
     new = ledger_of(tmp_path / "new")
     for i, name in enumerate(keys(base)):
         move(new, name, 2.0 * 0.5 / 1000**0.5, seed=i)
-    found = gate(base, new)
+    found = compare_ledgers(base, new)
     assert (found.cells["verdict"] == "indistinguishable").all() and found.code == FAILED
     value, mean, word = found.together
     assert (
         value.startswith("fid[") and word == "worse" and mean.value == pytest.approx(found.cells["difference"].mean())
     )
     assert mean.se == pytest.approx(0.5 / 6**0.5 / 1000**0.5, rel=0.1)
-    assert any(each.startswith("All together: worse, +0.0316 [") for each in verdict(found))
+    assert any(each.startswith("All together: worse, +0.0316 [") for each in sentences(found))
     base.write("grids", "one", {"grid": "one", "keys": keys(base)[:1]})
-    assert gate(base, new, "one").together is None
+    assert compare_ledgers(base, new, "one").together is None
 
 
 def test_a_cell_that_is_missing_in_the_new_ledger_fails_and_is_named(base, tmp_path):
     new, gone = ledger_of(tmp_path / "new"), keys(base)[2]
     new.path("quality", gone).unlink()
-    found = gate(base, new)
+    found = compare_ledgers(base, new)
     assert list(found.missing) == [gone] and len(found.cells) == 5 and found.code == FAILED
-    assert any("Missing in the new ledger" in each and gone in each for each in verdict(found))
-    back = gate(new, base)  # more cells than asked for are no fault
+    assert any("Missing in the new ledger" in each and gone in each for each in sentences(found))
+    back = compare_ledgers(new, base)  # more cells than asked for are no fault
     assert back.code == PASSED and back.fresh == 1
 
 
@@ -115,27 +124,27 @@ def test_without_intervals_only_equal_numbers_pass(tmp_path):
     for ledger, changed in ((base, 8.0), (new, 8.1)):
         for steps, value in ((10, changed), (25, 8.0)):
             write_cell(ledger, settings("ddpm", steps, 1, 1.0), draw, PIXELS, value, unsure=True)
-    found = gate(base, new)
+    found = compare_ledgers(base, new)
     assert sorted(found.cells["verdict"]) == ["indistinguishable", UNJUDGED] and found.code == FAILED
-    assert any(each.startswith("Not judged") for each in verdict(found))
+    assert any(each.startswith("Not judged") for each in sentences(found))
 
 
 def test_what_cannot_be_compared_is_one_sentence(base, tmp_path):
     with pytest.raises(ValueError, match=r"no finished cell in .*nowhere; give the folder of a ledger"):
-        gate(base, Ledger(tmp_path / "nowhere"))
+        compare_ledgers(base, Ledger(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"grid 'nosuch' of .* is not one of: small"):
-        gate(base, base, "nosuch")
+        compare_ledgers(base, base, "nosuch")
     other = Ledger(tmp_path / "other")
     write_cell(other, settings("ddpm", 10, 1, 1.0, n=200), np.random.default_rng(0), PIXELS)
     with pytest.raises(ValueError, match="no cell in common: n is 1000 there and 200 here"):
-        gate(base, other)
+        compare_ledgers(base, other)
 
 
 def test_speed_is_judged_on_the_same_machine_alone_and_never_fails(base, tmp_path):
     new = ledger_of(tmp_path / "new")
     for record in new.all("speed"):
-        new.write("speed", record["key"], record | {"images_per_s": record["images_per_s"] / 2})
-    found = gate(base, new)
+        new.write("speed", record.key, replace(record, images_per_s=record.images_per_s / 2))
+    found = compare_ledgers(base, new)
     assert found.code == PASSED and speed(found.cells).startswith("Speed: slower, 0.50 [0.50, 0.50]")
     elsewhere = found.cells.assign(same_machine=False)
     assert speed(elsewhere) == "Speed is not judged: no cell was timed on the same machine in both."
@@ -165,5 +174,5 @@ def test_the_command_writes_a_table_and_its_exit_code_is_the_verdict(base, tmp_p
 
 
 def test_markdown_has_a_line_a_cell(base):
-    text = markdown(gate(base, base), "new against base")
+    text = markdown(compare_ledgers(base, base), "new against base")
     assert text.startswith("## new against base\n\n- 6 of 6 cells compared: 0 worse, 6 indistinguishable, 0 better")

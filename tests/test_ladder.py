@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_module
 
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.records import Applied, Cost, Quality, Value
 from fastdiff.metrics import ImageMetrics
 from fastdiff_benchmarks import ladder, run
 from fastdiff_benchmarks.entry import settings_of
@@ -115,7 +116,7 @@ def test_blocks_are_kept_from_rung_to_rung_and_a_failed_arm_stops_no_other(point
     record = book.read("quality", climbed.keys[0])
     book.forget(ladder.at_rung(cells[0], 24), None)
     whole = run.measured(ladder.at_rung(cells[0], 24), ladder.settings_at(configs[0], 24), configs[0], True, 1)
-    assert book.read("quality", whole.key)["values"] == record["values"]  # as if there had been no ladder
+    assert book.read("quality", whole.key).values == record.values  # as if there had been no ladder
 
 
 def test_forcing_measures_every_rung_anew(points, tmp_path, monkeypatch):
@@ -133,7 +134,8 @@ def test_forcing_measures_every_rung_anew(points, tmp_path, monkeypatch):
 
 def test_an_arm_takes_the_sign_of_its_metric_and_nothing_where_it_has_no_interval(tmp_path):
     book = Ledger(tmp_path)
-    record = {"key": "a", "cost": {"macs": 7}, "values": {"clip_score[x,n=3]": {"metric": "clip_score", "value": 2.0}}}
+    value, cost = Value("clip_score", 2.0), Cost(1, 1, 7, 7, 7, 7)
+    record = Quality("a", {}, {}, Applied("ddim", "ddim"), "DDIM", True, 3, {"clip_score[x,n=3]": value}, cost, "speed")
     book.write_influence("a", {"clip_score": np.array([1.0, -1.0, 0.0])})
     arm = ladder.arm(record, book)
     assert (arm.name, arm.macs, arm.loss, arm.psi.tolist()) == ("a", 7, -2.0, [-1.0, 1.0, 0.0])

@@ -162,9 +162,9 @@ def test_a_cell_of_prompts_runs_cached_and_guided_and_keeps_its_images(parts, co
     conf["accelerator"]["deepcache"] |= dict(interval=2, branch=1)
     cell, ledger = cell_of(conf), Ledger(tmp_path / "runs")
     outcome = run_cell(cell, ledger, conf, save_images=2)
-    assert outcome.kind == "quality", outcome.record["reason"]
-    assert outcome.record["cost"]["nfe"] == 10 and outcome.record["cost"]["full_calls"] == 4
-    with np.load(ledger.root / outcome.record["images"] / "images.npz") as held:
+    assert outcome.kind == "quality", outcome.record.reason
+    assert outcome.record.cost.nfe == 10 and outcome.record.cost.full_calls == 4
+    with np.load(ledger.root / outcome.record.images / "images.npz") as held:
         assert held.files == ["arr_0"] and held["arr_0"].shape == (2, 16, 16, 3) and held["arr_0"].std() > 1
 
 

@@ -5,20 +5,17 @@ import hashlib
 import io
 import json
 import re
+import sys
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 from test_reports import FID, fill, make
 
-from fastdiff.diagnostics.figure import Panels
-from fastdiff.report import samples
-from fastdiff.report.export import write_figure
-from fastdiff.report.html import page
+from fastdiff.report import figures, samples
+from fastdiff.report.page import _shown_arms, page
 from fastdiff.report.papers import KNOWN, papers
-from fastdiff.report.rows import plain
-from fastdiff.report.tables import table
+from fastdiff.report.table import table
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +34,14 @@ def facts(text: str) -> dict:
 
 def test_the_policy_allows_the_pages_own_script_by_its_hash_and_nothing_from_elsewhere(made):
     text = made[1]
-    (code,) = re.findall(r"<script>(.*?)</script>", text, re.S)
-    digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+    codes = re.findall(r"<script>(.*?)</script>", text, re.S)
+    digests = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in codes]
+    assert len(codes) == 2  # plotly.js and table.js
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)
-    assert policy.startswith("default-src 'none'; ") and f"script-src 'sha256-{digest}';" in policy
+    assert (
+        policy.startswith("default-src 'none'; ")
+        and "script-src " + " ".join(f"'sha256-{each}'" for each in digests) + ";" in policy
+    )
     assert not re.search(r"https?:|\*|unsafe-eval", policy)
     assert text.index("Content-Security-Policy") < text.index("<style>")
 
@@ -48,7 +49,7 @@ def test_the_policy_allows_the_pages_own_script_by_its_hash_and_nothing_from_els
 def test_further_scripts_are_allowed_by_their_hashes_as_a_browser_reads_them():
     text = page("A title", data={}, scripts=["let a = 1;\r\n", "let b;"])
     codes = re.findall(r"<script>(.*?)</script>", text, re.S)
-    assert codes[1:] == ["let a = 1;\n", "let b;"]
+    assert codes == ["let a = 1;\n", "let b;"]
     digests = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in codes]
     assert "script-src " + " ".join(f"'sha256-{digest}'" for digest in digests) + ";" in text
 
@@ -60,19 +61,50 @@ def test_without_data_a_page_has_no_script_and_may_run_none():
 
 def test_a_name_can_neither_end_the_script_nor_the_page():
     text = page("A title", data={"name": "</script><script>alert(1)</script>"})
-    assert text.count("<script") == 2 and facts(text)["name"].startswith("</script>")
+    assert text.count("<script") == 1 and facts(text)["name"].startswith("</script>")
 
 
-def test_the_scripts_facts_are_the_tables(made):
+def test_the_figures_are_of_the_tables_cells(made):
     ledger, text = made
     found, frame = facts(text), table(ledger).set_index("key")
     assert {cell["key"] for cell in found["cells"]} == set(frame.index)
     for cell in found["cells"]:
-        line = frame.loc[cell["key"]]
-        assert cell["values"][FID] == pytest.approx([line[FID], line[f"{FID}.low"], line[f"{FID}.high"]], rel=1e-5)
-        assert cell["macs"] == pytest.approx(line["macs"], rel=1e-5)
-        assert (cell["methods"] == ["plain"]) == plain(frame.loc[[cell["key"]]]).iloc[0]
-    assert found["metrics"][0]["name"] == FID and len(found["metrics"]) > 1
+        assert (cell["accelerator"] == ["none"]) == (frame.loc[cell["key"], "accelerators"] == "")
+    assert found["metrics"][0] == FID and len(found["metrics"]) > 1
+    for by, unit in (("images_per_s", 1), ("macs", 1e6), ("nfe", 1)):
+        marks = [each for each in found["pareto"][by][FID]["data"] if "error_y" in each]
+        assert {key for each in marks for key in each["customdata"]} == set(frame.index)
+        for each in marks:
+            for key, x, y, above in zip(each["customdata"], each["x"], each["y"], each["error_y"]["array"]):
+                assert (x, y) == pytest.approx((frame.loc[key, by] / unit, frame.loc[key, FID]), rel=1e-5)
+                assert y + above == pytest.approx(frame.loc[key, f"{FID}.high"], rel=1e-5)
+
+
+def test_the_legend_names_samplers_and_sets_of_accelerators(made):
+    data = figures.pareto(table(made[0]), FID).data
+    names = [trace.name for trace in data if trace.showlegend is not False]
+    assert names[:2] == ["Pareto front", "baseline"]
+    assert names[2:] == ["analytic_ddim", "analytic_ddpm", "ddim", "ddpm", "no accelerator", "deepcache",
+                         "deepcache + skip_tuning", "skip_tuning", "no accelerator, no baseline"]  # fmt: skip
+
+
+def test_equal_figures_are_equal_files_and_without_chrome_there_is_a_sentence(made, monkeypatch):
+    figure = figures.pareto(table(made[0]), FID)
+    found, why = figures.rendered(figure, "pareto")
+    if why is None:  # a Chrome is installed
+        assert found["pareto.svg"] == figures.render(figure, "svg")[0] and found["pareto.png"].startswith(b"\x89PNG")
+
+    def failing(*_, **__):
+        raise ValueError("Kaleido requires\nGoogle Chrome to be installed.")
+
+    monkeypatch.setattr(figures.pio, "write_images", failing)
+    found, why = figures.rendered(figure, "pareto")
+    assert found == {} and why == (
+        "pareto.svg and pareto.png are not drawn: no working Chrome or Chromium was found"
+        " (Kaleido requires Google Chrome to be installed.)"
+    )
+    monkeypatch.setitem(sys.modules, "kaleido", None)
+    assert "pip install 'fastdiff[print]'" in figures.rendered(figure, "pareto")[1]
 
 
 def test_the_page_answers_a_newcomers_questions_in_their_order(made):
@@ -91,43 +123,42 @@ def test_the_pages_csv_is_the_file_beside_it(made):
     assert base64.b64decode(address) == written.read_bytes()
 
 
-def test_the_page_without_its_samples_is_small(made):
-    assert len(re.sub(r'src="data:image/png[^"]*"', "", made[1])) < 1_000_000
+def test_the_page_without_its_samples_and_scripts_is_small(made):
+    text = re.sub(r'src="data:image/[^"]*"', "", made[1])
+    assert len(re.sub(r"<script>.*?</script>", "", text, flags=re.S)) < 1_000_000  # nor plotly.js
 
 
-def decoded(html: str) -> list[np.ndarray]:
-    return [np.array(Image.open(io.BytesIO(base64.b64decode(data)))) for data in re.findall(r"base64,([^\"]+)", html)]
+def decoded(data: str) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
-def test_a_difference_is_that_of_each_image_to_the_plain_one_of_the_same_noise():
-    plain_ = np.random.default_rng(0).integers(0, 200, (12, 1, 4, 4), dtype=np.uint8)
-    moved = plain_ + np.arange(12, dtype=np.uint8)[:, None, None, None]
-    html = samples.grid([("plain", plain_, None), ("moved", moved, plain_)])
-    shown, moved_shown, gaps = decoded(html)
+def test_a_difference_is_that_of_each_image_to_the_baselines_of_the_same_noise():
+    base = np.random.default_rng(0).integers(0, 200, (12, 1, 4, 4), dtype=np.uint8)
+    moved = base + np.arange(12, dtype=np.uint8)[:, None, None, None]
+    found = _shown_arms([("baseline", base, None), ("moved", moved, base)])
+    first, second = found["shown"]
+    shown, moved_shown, gaps = (decoded(data) for data in (first["png"], second["png"], second["gap"]))
+    assert first["gap"] == "" and found["gaps"]
     assert shown.shape == (6, 60) and gaps.shape == (6, 60)  # ten images, one pixel around each
     assert [int(gaps[3, 6 * i + 3]) for i in range(10)] == [8 * i for i in range(10)]  # small ones are shown stronger
-    assert re.findall(r"<span>([\d.]+)</span>", html) == [f"{i}.0" for i in range(10)]
-    assert "shown 8 times as strong" in html and (moved_shown[3, 9] == moved[1, 0, 2, 2]).all()
+    assert second["each"] == [f"{i}.0" for i in range(10)]
+    assert found["times"] == 8 and (moved_shown[3, 9] == moved[1, 0, 2, 2]).all()
 
 
 def test_large_differences_are_not_cut_off_and_large_images_are_made_smaller():
     assert samples.strength([np.full((1, 1, 2, 2), 250, np.uint8)]) == 1
     assert samples.strength([np.full((1, 1, 2, 2), 60, np.uint8)]) == 4
-    strip = Image.open(io.BytesIO(samples.strip(np.zeros((2, 3, 512, 512), np.uint8))))
+    strip = samples.strip(np.zeros((2, 3, 512, 512), np.uint8))
     assert strip.size == (round(1028 / 4), round(514 / 4)) and strip.mode == "RGB"
 
 
 def test_the_papers_figures_of_the_same_model_are_on_the_page_and_lead_to_those_that_move(tmp_path):
-    panels = Panels(["noise"])
-    panels.line(0, pd.DataFrame({"sigma": [1, 2], "loss": [3, 4]}), "a", "sigma", "loss")
-    drawn = panels.figure("lines", "Loss & noise", "n = 3")
-    if reason := write_figure(drawn.plotly, tmp_path / "lines.svg"):
-        pytest.skip(reason)
-    words = {"title": drawn.title, "sentence": drawn.sentence}
+    (tmp_path / "lines.svg").write_text("<svg></svg>")
+    words = {"title": "Loss & noise", "sentence": "n = 3"}
     known = {"model": "mnist", "figures": {"lines": words, "lost": words}}
     (tmp_path / KNOWN).write_text(json.dumps(known))
     found = papers(tmp_path, "mnist")
-    assert found.count("<svg") == found.count("<details") == 1 and "<summary>Loss &amp; noise</summary>" in found
+    assert found.count("<img") == found.count("<details") == 1 and "<summary>Loss &amp; noise</summary>" in found
     assert "index.html" not in found and papers(tmp_path, "other") == papers(tmp_path / "nowhere", "mnist") == ""
     (tmp_path / "index.html").touch()
     assert f'<a href="../{tmp_path.name}/index.html">' in papers(tmp_path, "mnist")

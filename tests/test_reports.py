@@ -1,11 +1,13 @@
 """The report says what the ledger says, on one page that needs nothing but itself."""
 
 import html.parser
+import json
 import re
 import shlex
 import subprocess
 import sys
 from itertools import product
+from types import SimpleNamespace
 
 import fastdiff_conf
 import numpy as np
@@ -16,20 +18,23 @@ from omegaconf import OmegaConf
 
 from fastdiff.accelerators import DeepCache, SkipTuning
 from fastdiff.bench.cell import canonical, key
+from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
+from fastdiff.bench.records import Applied, Cost, Failed, Quality, Speed, Value
+from fastdiff.bench.run_cell import applied
+from fastdiff.files import write_json
 from fastdiff.knobs import build
-from fastdiff.report import answer, cells, figures, rivals, tables
-from fastdiff.report.images import compare_with_plain
-from fastdiff.report.rows import LATER, cached, plain, row
-from fastdiff.report.tables import KNOBS, table
-from fastdiff.report.words import describe
-from fastdiff.samplers import SOLVERS
+from fastdiff.report import comparisons, figures, page, page_text, pareto
+from fastdiff.report.comparisons import compare_with_baselines
+from fastdiff.report.effects import Effects
+from fastdiff.report.rows import Cells, knob_columns
+from fastdiff.report.table import csv, table, text, varying
 from fastdiff.statistics import Estimate
 from fastdiff_benchmarks import report
 
 FID = "fid[mnist-classifier,n=1000]"
 PLAIN = {"ddpm": 60.0, "ddim": 40.0, "analytic_ddpm": 38.0, "analytic_ddim": 36.0}  # fid = 8 + this / steps ** 0.9
-EARLIER = {"skip_tuning": ["rho_bottom", "rho_top"], "deepcache": ["interval", "branch"]}  # all the knobs there were
+PLANS = ("skip_tuning", "deepcache")
 
 
 def card(group: str, name: str) -> dict:
@@ -45,7 +50,7 @@ def settings(sampler: str, steps: int, interval: int, rho: float, /, n: int = 10
     conf["accelerator"]["skip_tuning"]["rho_bottom"] = rho
     conf["budget"]["n"] = n
     for name, knobs in changed.items():
-        (conf["accelerator"] if name in EARLIER else conf)[name] |= knobs
+        (conf["accelerator"] if name in PLANS else conf)[name] |= knobs
     return conf
 
 
@@ -56,7 +61,7 @@ def write_cell(
 
     unsure: no influence of the images is known, as with too few of them.
     """
-    sampler, n = conf["sampler"], conf["budget"]["n"]
+    sampler, n, cell = conf["sampler"], conf["budget"]["n"], cell_of(conf, resolve=False)
     interval, rho = conf["accelerator"]["deepcache"]["interval"], conf["accelerator"]["skip_tuning"]["rho_bottom"]
     steps, analytic = sampler["steps"], sampler.get("variance") == "analytic"
     plans = {"skip_tuning": SkipTuning, "deepcache": DeepCache}
@@ -70,19 +75,12 @@ def write_cell(
     usual += (1 - rho) * (30 - 60 * (interval > 1)) / steps**0.7 + draw.normal(0, 0.1)
     value = value or usual
     psi = value * (2 * np.random.default_rng(0).normal(size=n) + draw.normal(size=n)) / 2
-    fid = {"metric": "fid", "value": value, "se": psi.std() / n**0.5}
-    fid |= {"low": value - 1.96 * fid["se"], "high": value + 1.96 * fid["se"]}
+    se = psi.std() / n**0.5
+    fid = Value("fid", value, se, value - 1.96 * se, value + 1.96 * se)
     values = {f"fid[mnist-classifier,n={n}]": fid}
-    values[f"is[mnist-classifier,splits=10,n={n}]"] = {
-        "metric": "is",
-        "value": 9.5,
-        "se": 0.02,
-        "low": 9.46,
-        "high": 9.54,
-    }
+    values[f"is[mnist-classifier,splits=10,n={n}]"] = Value("is", 9.5, 0.02, 9.46, 9.54)
     macs = 156_451_392 * full_calls + 70_000_000 * (steps - full_calls)
-    cost = {"nfe": steps, "full_calls": full_calls, "macs": macs, "conv_macs": macs * 99 // 100}
-    cost |= {"full_call_macs": 156_451_392, "shallow_call_macs": 70_000_000}
+    cost = Cost(steps, full_calls, macs, macs * 99 // 100, 156_451_392, 70_000_000)
     versions = {"fastdiff": "0.1.0", "python": "3.11.7", "numpy": "2.4.6", "torch": "2.14.1"}
     made = {
         "made": "2026-11-24T05:57:27+00:00",
@@ -90,15 +88,15 @@ def write_cell(
         "git_commit": "0123456789abcdef",
         "git_dirty": True,
     }
-    where = {"device": "Test CPU, 2 cores", "precision": "bfloat16", "made": made, "settings": conf}
+    where = {"device": "Test CPU, 2 cores", "precision": "bfloat16", "made": made}
     per_s = per_s or 8.2e10 / macs * draw.normal(1, 0.01)
-    speed = {"kind": "speed", "key": speed_name, "protocol": "quick", "images_per_s": per_s, "latency_ms": 5e4 / per_s}
-    ledger.write("speed", speed_name, speed | {"batches": 3, "device": where["device"], "made": made})
+    ledger.write("speed", speed_name, Speed(speed_name, per_s, 5e4 / per_s, batches=3, **where))
     ledger.write_influence(name, {"is": psi} if unsure else {"fid": psi, "is": psi})
     ledger.write_samples(key(generation), pixels)
     identity = {"generation": generation, "n": n, "metrics": {"extractor": "mnist-classifier", "sha256": "0" * 64}}
-    record = {"kind": "quality", "key": name, "identity": identity, "n": n, "values": values}
-    ledger.write("quality", name, record | {"cost": cost, "speed_key": speed_name, **where})
+    at_work = applied(cell, sampler["name"])
+    record = Quality(name, identity, conf, **at_work, n=n, values=values, cost=cost, speed_key=speed_name, **where)
+    ledger.write("quality", name, record)
     return name
 
 
@@ -123,8 +121,8 @@ def made(tmp_path_factory):
         ledger, settings("ddim", 7, 1, 1.0, n=200), np.random.default_rng(0), np.zeros((10, 1, 28, 28), np.uint8)
     )
     conf = settings("ddpm", 50, 1, 1.0)
-    compare_with_plain(ledger)  # as every sweep does at its end
-    ledger.write("failed", "f" * 16, {"kind": "failed", "key": "f" * 16, "reason": "<out> of memory", "settings": conf})
+    compare_with_baselines(ledger)  # as every sweep does at its end
+    ledger.write("failed", "f" * 16, Failed("f" * 16, "<out> of memory", conf))
     return ledger, root / "report", make(root)
 
 
@@ -173,17 +171,19 @@ def test_a_grids_csv_has_every_knob_and_every_number(made):
     ledger, out, _ = made
     found = pd.read_csv(out / "default.csv", dtype={"key": str})
     costs = {"images_per_s", "speedup", "nfe", "full_calls", "macs", "change", "verdict", "skip_rate", "promised"}
-    used = {"index", "over_level", "apply", "schedule", "protect_first", "protect_last", "estimator", "cached"}
-    knobs = {*KNOBS} - {*LATER} | used
-    assert {"key", "n", *knobs, FID, f"{FID}.low", f"{FID}.high", *costs, *rivals.RIVAL} <= set(found)
-    assert not set(found) & ({*LATER} - used)
+    cells = Cells(ledger)
+    knobs = {*cells.knobs} - {"part", "compile", "memory_format"}  # no cell of the grid has these
+    assert {"interval", "branch", "rho_bottom", "score_norms.images", "steps", "eta", "seed"} <= knobs
+    words = {"key", "n", "cell", "baseline", "accelerators"}
+    assert {*words, *knobs, FID, f"{FID}.low", f"{FID}.high", *costs, *comparisons.EQUAL_COST} <= set(found)
+    assert not set(found) & {"part", "compile", "memory_format"}
     keys = ledger.read("grids", "default")["keys"]
     assert list(found["key"]) == keys
     cached = found[(found["interval"] == 2) & (found["steps"] == 10)]
     assert (cached["skip_rate"] == 0.5).all()
     assert np.allclose(cached["promised"], 2 * 156_451_392 / (156_451_392 + 70_000_000), rtol=1e-5)
-    assert (found["promised"][found["interval"] == 1] == 1).all()
-    assert "peak_mb" not in found  # speed records of earlier versions have none
+    assert (found["promised"][found["interval"].isna()] == 1).all()
+    assert "peak_mb" not in found  # these speed records have none
     assert np.allclose(found[FID], table(ledger, keys)[FID], rtol=1e-5)
 
 
@@ -198,9 +198,12 @@ def test_the_page_is_whole_and_refers_to_nothing_outside(made):
 def test_the_page_names_every_cell_and_every_failure(made):
     ledger, out, _ = made
     text = (out / "index.html").read_text()
+    (facts,) = re.findall(r'<script type="application/json" id="facts">(.*?)</script>', text, re.S)
+    pareto = json.loads(facts)["pareto"]["images_per_s"][FID]["data"]
+    drawn = {key for trace in pareto for key in trace.get("customdata", [])}
     for record in ledger.all("quality"):
-        assert f'id="cell-{record["key"]}"' in text
-        assert (f'href="#cell-{record["key"]}"' in text) == (record["n"] == 1000)  # one protocol a figure
+        assert f'id="cell-{record.key}"' in text
+        assert (record.key in drawn) == (record.n == 1000)  # one protocol a figure
     assert "&lt;out&gt; of memory" in text and "python benchmarks/run.py sampler.steps=50" in text
     for word in ('<html lang="en">', "<main>", "0123456789abcdef with uncommitted changes", "Test CPU, 2 cores", FID):
         assert word in text
@@ -210,7 +213,7 @@ def test_the_page_names_every_cell_and_every_failure(made):
 def test_the_page_has_a_table_of_further_measures_and_says_what_they_are(made):
     page = (made[1] / "index.html").read_text()
     part = page[page.index(">More measures of") : page.index(">What the numbers are</h2>")]
-    assert part.count("<table") == 3 and "psnr<wbr>[plain,<wbr>n=64]" in part and "<code>recall</code>" in part
+    assert part.count("<table") == 3 and "psnr<wbr>[baseline,<wbr>n=64]" in part and "<code>recall</code>" in part
     heads = re.findall(r'<th scope="col"[^>]*>(.*?)</th>', part[part.index("default: more") :])
     assert any(head.startswith("is<wbr>[") for head in heads) and not any(head.startswith("fid") for head in heads)
 
@@ -243,22 +246,25 @@ def test_a_rows_command_brings_back_its_settings(made):
     tuned = {"over_level": "window", "window": [0.2, 0.6], "index": "from_one", "apply": "deep"}
     listed = {"schedule": "list", "full": [0, 3, 7], "protect_last": 2}
     new = settings("heun", 7, 1, 0.65, sampler={"churn": 40.0, "churn_max": 50.0}, skip_tuning=tuned, deepcache=listed)
-    records = [{"key": "odd", "settings": odd}, {"key": "new", "settings": new}, *ledger.all("quality")]
+    records = [Failed("odd", "", odd), Failed("new", "", new), *ledger.all("quality")]
     commands = report.commands(records)
     with initialize_config_module("fastdiff_conf", version_base="1.3"):
         for record in records[:9]:
-            words = shlex.split(commands[record["key"]])[2:]
+            words = shlex.split(commands[record.key])[2:]
             conf = OmegaConf.to_container(compose("config", overrides=words))
-            assert {name: conf[name] for name in every} == record["settings"], words
+            assert {name: conf[name] for name in every} == record.settings, words
 
 
 def frame_of(*rows: tuple) -> pd.DataFrame:
     """(key, sampler, steps, interval, fid, images_per_s, verdict) -> what the headline reads of a table."""
     frame = pd.DataFrame(rows, columns=["key", "sampler", "steps", "interval", FID, "images_per_s", "verdict"])
     cost = frame["steps"] / frame["interval"]  # what is cached costs less
-    frame = frame.assign(rho_bottom=1.0, rho_top=1.0, variance="small", n=1000, macs=cost, rival_verdict=None)
-    frame["branch"] = [2.0 if interval > 1 else None for interval in frame["interval"]]
-    return frame.reindex(columns=[*frame, *(knob for knob in KNOBS if knob not in frame)])
+    cached = frame["interval"] > 1
+    frame = frame.assign(n=1000, macs=cost, nfe=frame["steps"], equal_cost_verdict=None, baseline=~cached)
+    texts = [f", interval {interval} at branch 2" if interval > 1 else "" for interval in frame["interval"]]
+    cells = [f"{s}, {n} steps{text}" for s, n, text in zip(frame["sampler"], frame["steps"], texts)]
+    frame["cell"], frame["accelerators"] = cells, ["deepcache" if each else "" for each in cached]
+    return frame.assign(speedup=np.nan, promised=np.nan, device="Test CPU", precision="float32", batch=1)
 
 
 def headline(frame: pd.DataFrame) -> str:
@@ -268,29 +274,29 @@ def headline(frame: pd.DataFrame) -> str:
         change = one[FID] - other[FID]
         return Estimate(change, 0.5, change - 1, change + 1)
 
-    said = answer.answer(frame, FID, frame.iloc[0], compare, dict.fromkeys(frame["key"], "typed"))
-    return re.sub("<[^>]*>", "", said)
+    said = page_text.headline(frame, FID, frame.iloc[0], compare, dict.fromkeys(frame["key"], "typed"))
+    return " ".join(filter(None, [said.lede, said.doubt, *said.notes]))
 
 
-BASELINE = ("a", "ddpm", 25, 1, 10.0, 20.0, "plain")
+BASELINE = ("a", "ddpm", 25, 1, 10.0, 20.0, "baseline")
 CACHED = ("b", "ddpm", 25, 2, 10.5, 30.0, "indistinguishable")
 FASTER_BUT_WORSE = ("c", "ddpm", 25, 5, 14.0, 40.0, "worse")
 
 
 def test_the_headline_is_the_fastest_cell_that_loses_nothing():
     said = headline(frame_of(BASELINE, CACHED, FASTER_BUT_WORSE))
-    assert said.startswith("1.50 times the speed of the baseline, at quality not told apart from it, but no plain")
+    assert said.startswith("1.50 times the speed of the baseline, at indistinguishable quality, but no baseline")
     assert "ddpm, 25 steps, interval 2 at branch 2: fid 10.50 at 30.0 images per second" in said
     assert headline(frame_of(BASELINE, FASTER_BUT_WORSE)).startswith("Nothing measured here is faster")
 
 
-def test_a_cell_that_is_worse_than_the_baseline_is_no_headline_whatever_its_own_plain_sampler_does():
+def test_a_cell_that_is_worse_than_the_baseline_is_no_headline_whatever_its_own_baseline_does():
     fewer = ("d", "ddpm", 5, 2, 15.0, 90.0, "indistinguishable")
     assert headline(frame_of(BASELINE, CACHED, fewer)).startswith("1.50 times")
 
 
 def test_a_cell_that_costs_what_the_baseline_costs_is_no_headline_however_fast_the_machine_was_then():
-    drifted = frame_of(BASELINE, ("t", "ddpm", 25, 1, 9.9, 30.0, "indistinguishable")).assign(rho_bottom=[1.0, 0.8])
+    drifted = frame_of(BASELINE, ("t", "ddpm", 25, 1, 9.9, 30.0, "indistinguishable")).assign(baseline=[True, False])
     assert headline(drifted).startswith("Nothing measured here is faster than the baseline without a measured loss.")
 
 
@@ -303,11 +309,11 @@ def test_a_cell_whose_own_interval_shows_a_loss_is_no_headline_though_its_adjust
 
 @pytest.mark.parametrize(
     ("fid", "words"),
-    [(10.4, "But fewer plain steps do as well:"), (11.0, "do as well, within the uncertainty:"),
-     (12.0, "Fewer plain steps do not match it."), (None, "No plain sampler as fast has been measured")],
+    [(10.4, "but the equal-cost baseline is as good:"), (11.0, "but the equal-cost baseline may be as good:"),
+     (12.0, "and the equal-cost baseline is worse:"), (None, "but no baseline as fast has been measured:")],
 )  # fmt: skip
-def test_the_headline_says_what_fewer_plain_steps_give(fid, words):
-    rivals = [("e", "ddim", 15, 1, fid, 31.0, "plain")] if fid else []
+def test_the_headline_says_what_the_equal_cost_baseline_gives(fid, words):
+    rivals = [("e", "ddim", 15, 1, fid, 31.0, "baseline")] if fid else []
     assert words in headline(frame_of(BASELINE, CACHED, *rivals))
 
 
@@ -318,92 +324,119 @@ def test_what_is_praised_is_told_from_the_others_by_holm():
         *(("c" + str(i), "ddpm", 25, 3, 9.0, 29.0, "better") for i in range(3)),
     ]
     assert "at better quality" in headline(frame_of(BASELINE, near[0]))
-    assert "at quality not told apart from it" in headline(frame_of(BASELINE, *near))
-    rivals_ = [("e" + str(i), "ddim", 12, 1, 11.6, 31.0, "plain") for i in range(3)]
-    assert "fewer plain steps do not match it" in headline(frame_of(BASELINE, CACHED, rivals_[0]))
-    assert "but fewer plain steps may do as well" in headline(frame_of(BASELINE, CACHED, *rivals_))
-    assert "but no plain sampler as fast has been measured" in headline(frame_of(BASELINE, CACHED)).partition(":")[0]
+    assert "at indistinguishable quality" in headline(frame_of(BASELINE, *near))
+    rivals_ = [("e" + str(i), "ddim", 12, 1, 11.6, 31.0, "baseline") for i in range(3)]
+    assert "and the equal-cost baseline is worse" in headline(frame_of(BASELINE, CACHED, rivals_[0]))
+    assert "but the equal-cost baseline may be as good" in headline(frame_of(BASELINE, CACHED, *rivals_))
+    assert "but no baseline as fast has been measured" in headline(frame_of(BASELINE, CACHED)).partition(":")[0]
 
 
 def test_the_worse_of_two_equally_dear_cells_is_not_on_the_front_for_a_faster_clock():
     lucky = ("l", "ddim", 25, 1, 11.0, 20.2, "worse")
-    assert list(figures.front(frame_of(BASELINE, lucky), FID)["key"]) == ["a"]
+    assert list(pareto.front(frame_of(BASELINE, lucky), FID)["key"]) == ["a"]
 
 
 def test_the_pareto_front_holds_what_no_cell_beats():
-    frame = frame_of(BASELINE, CACHED, FASTER_BUT_WORSE, ("d", "ddim", 20, 1, 11.0, 25.0, "plain"))
-    assert list(figures.front(frame, FID)["key"]) == ["a", "b", "c"]
-    assert list(plain(frame)) == [True, False, False, True]
+    frame = frame_of(BASELINE, CACHED, FASTER_BUT_WORSE, ("d", "ddim", 20, 1, 11.0, 25.0, "baseline"))
+    assert list(pareto.front(frame, FID)["key"]) == ["a", "b", "c"]
 
 
 def test_a_range_of_more_than_five_fold_is_drawn_on_a_log_axis():
     for worst, scale in ((40.0, "linear"), (60.0, "log")):
         figure = figures.pareto(frame_of(BASELINE, ("c", "ddpm", 25, 5, worst, 40.0, "worse")), FID, "a")
-        assert figure.axes[0].get_yscale() == scale
+        assert figure.layout.yaxis.type == scale
 
 
-def test_without_a_varied_interval_there_is_no_figure_of_knobs():
-    assert figures.knobs(frame_of(BASELINE), FID) is None
-    assert len(figures.knobs(frame_of(BASELINE, CACHED), FID).axes) == 1
-
-
-def line_of(conf: dict, tmp_path) -> dict:
-    """The row of a cell's record."""
+def row_of(conf: dict, tmp_path) -> pd.Series:
+    """The row of the record of a cell, in a ledger of its own, with None for every knob it does not have."""
     ledger = Ledger(tmp_path)
     name = write_cell(ledger, conf, np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8))
-    return row(ledger.read("quality", name), None)
+    cells = Cells(ledger)
+    return cells.rows[cells.rows["key"] == name].iloc[0].replace({np.nan: None})
 
 
-def test_every_knob_of_every_sampler_and_plan_is_a_column():
+def test_every_knob_of_every_sampler_is_a_column(tmp_path):
+    ledger, draw, pixels = Ledger(tmp_path), np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8)
     samplers = fastdiff_conf.members("sampler")
-    named = {knob for name in samplers for knob in card("sampler", name)} | set(EARLIER["skip_tuning"])
-    plans = card("accelerator", "none")
-    named |= {*plans["skip_tuning"], *plans["deepcache"]} | {f for cls in SOLVERS.values() for f in vars(cls(steps=2))}
-    assert named - {"name"} <= set(KNOBS)
+    samplers.remove("plms")  # of a network with other noise levels
+    for name in samplers:
+        churn = {"sampler": {"churn": 1.0}} if "churn" in card("sampler", name) else {}
+        write_cell(ledger, settings(name, 5, 1, 1.0, **churn), draw, pixels)
+    named = {knob for name in samplers for knob in card("sampler", name)}
+    assert named - {"name"} <= set(Cells(ledger).knobs)
 
 
 def test_a_knob_that_nothing_reads_is_none(tmp_path):
-    off = line_of(settings("ddim", 10, 1, 1.0, skip_tuning={"index": "from_one"}, deepcache={"center": 3}), tmp_path)
-    assert set(off) >= set(KNOBS) and {off[knob] for knob in LATER} | {off["branch"]} == {None}
-    assert (off["interval"], off["rho_bottom"], off["rho_top"]) == (1, 1.0, 1.0)
+    off = row_of(settings("ddim", 10, 1, 1.0, skip_tuning={"index": "from_one"}, deepcache={"center": 3}), tmp_path)
+    assert "index" not in off and "center" not in off and off["accelerators"] == "" and off["baseline"]
 
-    tuned = line_of(settings("ddim", 10, 1, 0.8, skip_tuning={"window": [0.2, 0.6]}), tmp_path)
-    assert [tuned[k] for k in ("index", "over_level", "window", "apply")] == ["linspace", "constant", None, None]
+    tuned = row_of(settings("ddim", 10, 1, 0.8, skip_tuning={"window": [0.2, 0.6]}), tmp_path)
+    assert [tuned.get(k) for k in ("index", "over_level", "window", "apply")] == ["linspace", "constant", None, None]
     both = {"over_level": "window", "window": [0.2, 0.6], "apply": "full"}
-    both = line_of(settings("ddim", 10, 3, 0.8, skip_tuning=both, deepcache={"schedule": "quadratic"}), tmp_path)
-    assert (both["window"], both["apply"], both["schedule"]) == ("0.2-0.6", "full", "quadratic")
-    assert (both["center"], both["power"], both["full"]) == (None, 1.5, None)  # null is the official power
+    both = row_of(settings("ddim", 10, 3, 0.8, skip_tuning=both, deepcache={"schedule": "quadratic"}), tmp_path)
+    assert (both["window"], both["apply"], both["schedule"]) == ("0.2,0.6", "full", "quadratic")
+    assert (both.get("center"), both["power"], both.get("full")) == (None, 1.5, None)  # null is the official power
     assert (both["protect_first"], both["protect_last"]) == (0, 0)
     bent = {"schedule": "centred", "center": 4, "power": 1.2, "protect_first": 2}
-    bent = line_of(settings("ddim", 10, 3, 1.0, deepcache=bent), tmp_path)
+    bent = row_of(settings("ddim", 10, 3, 1.0, deepcache=bent), tmp_path)
     assert (bent["center"], bent["power"], bent["protect_first"], bent["interval"]) == (4, 1.2, 2, 3)
 
 
-def test_a_listed_schedule_is_cached_though_it_has_no_interval(tmp_path):
+def invented(key: str, sampler: Applied, *accelerators: Applied) -> Quality:
+    """A record of accelerators that nothing here knows."""
+    conf, generation = settings("ddim", 10, 1, 1.0), {"generation": {}}
+    values, cost = {FID: Value("fid", 1.0)}, Cost(10, 10, 10, 10, 1, 1)
+    made = {"sampler": sampler, "solver": "DDIM", "baseline": not accelerators, "accelerators": accelerators}
+    return Quality(key, generation, conf, **made, n=1000, values=values, cost=cost, speed_key="none")
+
+
+def test_a_knob_has_its_bare_name_unless_it_is_taken():
+    freeu, todo = Applied("freeu", "b 1.2", {"b": 1.2, "steps": 3, "eta": 1}), Applied("todo", "b 2", {"b": 2, "k": 1})
+    records = [
+        invented("a", Applied("ddim", "ddim", {"eta": 0.0})),
+        invented("b", Applied("ddim", "ddim"), todo, freeu),
+    ]
+    found = knob_columns(records)
+    assert found == knob_columns(records[::-1])
+    assert found == {
+        ("freeu", "b"): "b", ("freeu", "steps"): "freeu.steps", ("freeu", "eta"): "freeu.eta", ("todo", "b"): "todo.b",
+        ("todo", "k"): "k", ("sampler", "eta"): "eta",
+    }  # fmt: skip
+
+
+def test_an_accelerator_that_nothing_here_knows_has_columns_words_a_legend_and_effects(tmp_path):
+    ledger = Ledger(tmp_path)
+    for key, b in (("a", None), ("b", 1.2), ("c", 1.4)):
+        accelerators = [] if b is None else [Applied("freeu", f"b {b}", {"b": b})]
+        ledger.write("quality", key, invented(key, Applied("ddim", "ddim", {"eta": 0.0}), *accelerators))
+        ledger.write_influence(key, {})
+    cells = Cells(ledger)
+    frame = table(cells)
+    assert "b" in varying(frame) and list(frame["cell"]) == [
+        "ddim, 10 steps",
+        *(f"ddim, 10 steps, b {b}" for b in (1.2, 1.4)),
+    ]
+    assert (
+        frame["verdict"][0] == "baseline"
+        and frame["verdict"][1:].isna().all()
+        and "freeu" in str(figures.pareto(frame, FID, "a", "macs"))
+    )
+    assert Effects(cells, frame, FID).main.keys() == {("freeu", "off", "b 1.2"), ("freeu", "off", "b 1.4")}
+
+
+def test_a_listed_schedule_is_no_baseline_though_it_has_no_interval(tmp_path):
     ledger = Ledger(tmp_path)
     listed = {"schedule": "list", "full": [7, 0, 3], "interval": 1}
     confs = [settings("ddpm", 10, 1, 1.0), settings("ddpm", 10, 1, 1.0, deepcache=listed)]
     draw, pixels = np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8)
     keys = [write_cell(ledger, conf, draw, pixels) for conf in confs]
     frame = table(ledger, keys)
-    assert list(cached(frame)) == [False, True] and list(plain(frame)) == [True, False]
-    assert pd.isna(frame["interval"][1]) and frame["full"][1] == "0,3,7" and frame["speedup"][1] > 1
-    said = tables.text(frame)
-    assert "0,3,7" in said and {"interval", "full"} <= set(said.split()) and "schedule" not in said
-    assert describe(frame.iloc[1]) == "ddpm, 10 steps, full calls 0,3,7 at branch 2"
-    assert figures.knobs(frame, FID) is None
-    drawn = figures.pareto(frame, FID, keys[0])
-    assert "listed full calls" in [entry.get_text() for entry in drawn.legends[0].get_texts()]
-    assert "full" in cells.varying(frame)
-
-
-def test_the_figure_of_knobs_shows_one_way_to_cache():
-    """Two values at one place of one line would be joined by a stroke that means nothing."""
-    ways = [("u", 2, "uniform"), ("v", 5, "uniform"), ("w", 2, "centred")]
-    frame = frame_of(BASELINE, *((name, "ddpm", 25, interval, 11.0, 30.0, None) for name, interval, _ in ways))
-    frame["schedule"] = [None, *(schedule for *_, schedule in ways)]
-    (line,) = [line for line in figures.knobs(frame, FID).axes[0].lines if line.get_label().startswith("_child")]
-    assert len(line.get_xdata()) == 3
+    assert list(frame["baseline"]) == [True, False] and list(frame["accelerators"]) == ["", "deepcache"]
+    assert "interval" not in frame and frame["full"][1] == "0,3,7" and frame["speedup"][1] > 1
+    said = text(frame)
+    assert "ddpm, 10 steps, full calls 0,3,7 at branch 2" in said and "schedule" not in said
+    assert frame["cell"][1] == "ddpm, 10 steps, full calls 0,3,7 at branch 2"
+    assert "deepcache" in [trace.name for trace in figures.pareto(frame, FID, keys[0]).data]
 
 
 @pytest.mark.parametrize(
@@ -422,28 +455,23 @@ def test_the_figure_of_knobs_shows_one_way_to_cache():
     ],
 )  # fmt: skip
 def test_a_cell_in_words_names_what_is_unusual(interval, rho, knobs, words, tmp_path):
-    said = describe(pd.Series(line_of(settings("ddim", 50, interval, rho, **knobs), tmp_path)))
-    assert said.endswith(words)
+    assert row_of(settings("ddim", 50, interval, rho, **knobs), tmp_path)["cell"].endswith(words)
 
 
-def test_records_without_the_later_knobs_are_read_as_what_they_did(tmp_path):
-    conf = settings("ddpm", 10, 3, 0.8)
-    now = line_of(conf, tmp_path)
-    for plan, knobs in EARLIER.items():
-        conf["accelerator"][plan] = {knob: conf["accelerator"][plan][knob] for knob in knobs}
-    assert line_of(conf, tmp_path) == now
-    knobs = ("schedule", "over_level", "apply", "protect_last", "karras_rho")
-    assert [now[knob] for knob in knobs] == ["uniform", "constant", "all", 0, None]
+def test_a_record_of_an_earlier_schema_is_one_sentence(tmp_path):
+    write_json(tmp_path / "quality" / "a.json", {"kind": "quality", "key": "a"})
+    with pytest.raises(ValueError, match=r"a.json was written by an earlier version .* measure into another folder"):
+        Cells(Ledger(tmp_path))
 
 
 def test_a_row_of_heun_has_its_own_knobs_and_none_of_ddims(tmp_path):
-    still = line_of(settings("heun", 10, 1, 1.0), tmp_path)
-    assert {still[knob] for knob in ("eta", "variance", "clip", "spacing", "sigma2_clip")} == {None}
+    still = row_of(settings("heun", 10, 1, 1.0), tmp_path)
+    assert not {"eta", "variance", "clip", "spacing", "sigma2_clip"} & set(still.index)
     assert (still["karras_rho"], still["sigma_min"], still["sigma_max"], still["churn"]) == (7.0, 0.002, 80.0, 0.0)
-    assert {still[knob] for knob in ("churn_min", "churn_max", "noise_scale")} == {None}  # nothing churns
-    churning = line_of(settings("heun", 10, 1, 1.0, sampler={"churn": 40.0, "churn_max": 50.0}), tmp_path)
+    assert {still.get(knob) for knob in ("churn_min", "churn_max", "noise_scale")} == {None}  # nothing churns
+    churning = row_of(settings("heun", 10, 1, 1.0, sampler={"churn": 40.0, "churn_max": 50.0}), tmp_path)
     assert [churning[knob] for knob in ("churn_min", "churn_max", "noise_scale")] == [0.0, 50.0, 1.0]
-    assert list(plain(pd.DataFrame([still, churning]))) == [True, True]
+    assert still["baseline"] and churning["baseline"]
 
 
 def judged(tmp_path, *measured: tuple) -> pd.DataFrame:
@@ -453,66 +481,75 @@ def judged(tmp_path, *measured: tuple) -> pd.DataFrame:
     return table(ledger, keys)
 
 
-def plain_steps(*measured: tuple[int, float, float], sampler: str = "ddpm") -> list[tuple]:
+def baseline_steps(*measured: tuple[int, float, float], sampler: str = "ddpm") -> list[tuple]:
     return [(settings(sampler, steps, 1, 1.0), fid, speed) for steps, fid, speed in measured]
 
 
-STEPS = plain_steps((25, 5.0, 20.0), (8, 10.0, 45.0), (5, 20.0, 90.0))
+STEPS = baseline_steps((25, 5.0, 20.0), (8, 10.0, 45.0), (5, 20.0, 90.0))
 
 
 @pytest.mark.parametrize(("fid", "verdict"), [(14.0, "worse"), (6.0, "better"), (10.1, "indistinguishable")])
-def test_a_cached_cell_is_judged_against_the_best_plain_cell_that_is_as_fast(fid, verdict, tmp_path):
+def test_a_cached_cell_is_judged_against_the_equal_cost_baseline(fid, verdict, tmp_path):
     line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), fid, 40.0), *STEPS).iloc[0]
-    assert (line["rival"], line["rival_verdict"]) == ("8 steps", verdict)
-    assert line["against_rival"] == pytest.approx(fid - 10)  # cached minus rival: lower is better
-    low, high = line["against_rival.low"], line["against_rival.high"]
-    assert low < line["against_rival"] < high
+    assert (line["equal_cost_baseline"], line["equal_cost_verdict"]) == ("8 steps", verdict)
+    assert line["against_equal_cost"] == pytest.approx(fid - 10)  # cell minus baseline: lower is better
+    low, high = line["against_equal_cost.low"], line["against_equal_cost.high"]
+    assert low < line["against_equal_cost"] < high
     assert {"worse": low > 0, "better": high < 0, "indistinguishable": low < 0 < high}[verdict]
 
 
 def test_what_fewer_steps_gave_stands_in_the_terminal_and_on_the_page(tmp_path):
     frame = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *STEPS)
-    said = tables.text(frame)
+    said = text(frame)
     assert "against fewer steps" in said and re.search(r"\+4\.00 \[\+3\.\d\d, \+4\.\d\d\] worse than 8 steps", said)
-    names = dict.fromkeys(frame["key"], "made")
-    page = cells.cells_tables({"grid": frame}, {"grid": "made"}, names)
-    assert "against_<wbr>rival" in page and '<span class="worse">worse than 8 steps</span>' in page
-    assert b"rival" in tables.csv(frame)
+    shown = {field.text: field.kind for _, fields in shown_table(frame).rows for field in fields}
+    assert "against_equal_cost" in shown_table(frame).columns and shown["worse than 8 steps"] == "worse"
+    assert b"equal_cost" in csv(frame)
 
 
-def test_without_cached_cells_no_table_speaks_of_rivals_or_of_later_knobs(tmp_path):
+def shown_table(frame: pd.DataFrame) -> page.Table:
+    """A table as the page shows it."""
+    given = {"tables": {"grid": frame}, "notes": {"grid": "made"}, "gains": {}, "every": frame}
+    (found,) = page.cell_tables(SimpleNamespace(commands=dict.fromkeys(frame["key"], "made"), **given))
+    return found
+
+
+def test_without_accelerators_no_table_speaks_of_equal_cost_baselines_or_of_knobs_of_accelerators(tmp_path):
     frame = judged(tmp_path, *STEPS)
-    page = cells.cells_tables({"grid": frame}, {"grid": "made"}, dict.fromkeys(frame["key"], "made"))
-    assert "fewer steps" not in tables.text(frame) and "rival" not in page
-    head = tables.csv(frame).decode().splitlines()[0].split(",")
-    assert not {*LATER, *rivals.RIVAL} & set(head)
-    assert {*KNOBS} - {*LATER} <= set(head)  # a column of the first tables stays, though nothing is cached
+    assert "fewer steps" not in text(frame) and not any("equal_cost" in name for name in shown_table(frame).columns)
+    head = csv(frame).decode().splitlines()[0].split(",")
+    assert not {"interval", "rho_bottom", *comparisons.EQUAL_COST} & set(head)
 
 
-@pytest.mark.parametrize("others", [[], plain_steps((25, 5.0, 20.0), (20, 10.0, 39.9))])
-def test_without_a_plain_cell_as_fast_there_is_no_rival(others, tmp_path):
+@pytest.mark.parametrize("others", [[], baseline_steps((25, 5.0, 20.0), (20, 10.0, 39.9))])
+def test_without_a_baseline_as_fast_there_is_no_equal_cost_baseline(others, tmp_path):
     line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *others).iloc[0]
-    assert pd.isna(line["rival"]) and pd.isna(line["against_rival"])
-    assert line["rival_verdict"] == rivals.rival_words(line) == "no plain cell as fast"
+    assert pd.isna(line["equal_cost_baseline"]) and pd.isna(line["against_equal_cost"])
+    assert line["equal_cost_verdict"] == comparisons.equal_cost_words(line) == "no baseline as fast"
 
 
-def test_a_plain_cell_of_equal_speed_is_as_fast_and_the_faster_of_two_equal_ones_is_the_rival(tmp_path):
+def test_a_baseline_of_equal_speed_is_as_fast_and_the_faster_of_two_equal_ones_is_taken(tmp_path):
     cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)
-    assert judged(tmp_path / "a", cell, *plain_steps((20, 10.0, 40.0))).iloc[0]["rival"] == "20 steps"
-    equal = plain_steps((20, 10.0, 45.0), (18, 10.0, 50.0), (22, 10.0, 41.0))
-    assert judged(tmp_path / "b", cell, *equal).iloc[0]["rival"] == "18 steps"
-    assert judged(tmp_path / "c", cell, *plain_steps((1, 10.0, 45.0))).iloc[0]["rival"] == "1 step"
+    assert judged(tmp_path / "a", cell, *baseline_steps((20, 10.0, 40.0))).iloc[0]["equal_cost_baseline"] == "20 steps"
+    equal = baseline_steps((20, 10.0, 45.0), (18, 10.0, 50.0), (22, 10.0, 41.0))
+    assert judged(tmp_path / "b", cell, *equal).iloc[0]["equal_cost_baseline"] == "18 steps"
+    assert judged(tmp_path / "c", cell, *baseline_steps((1, 10.0, 45.0))).iloc[0]["equal_cost_baseline"] == "1 step"
 
 
-def test_a_plain_cell_with_no_more_macs_is_as_fast_whatever_a_drifting_clock_said(tmp_path):
-    cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)  # 9 full calls: the MACs of 16.2 plain steps
-    assert judged(tmp_path / "a", cell, *plain_steps((16, 10.0, 30.0))).iloc[0]["rival"] == "16 steps"
-    assert judged(tmp_path / "b", cell, *plain_steps((17, 10.0, 30.0))).iloc[0]["rival_verdict"] == rivals.UNMATCHED
+def test_a_baseline_with_no_more_macs_is_as_fast_whatever_a_drifting_clock_said(tmp_path):
+    cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)  # 9 full calls: the MACs of 16.2 steps of the baseline
+    assert judged(tmp_path / "a", cell, *baseline_steps((16, 10.0, 30.0))).iloc[0]["equal_cost_baseline"] == "16 steps"
+    assert (
+        judged(tmp_path / "b", cell, *baseline_steps((17, 10.0, 30.0))).iloc[0]["equal_cost_verdict"]
+        == comparisons.UNMATCHED
+    )
 
 
 def test_fewer_steps_are_fewer(tmp_path):
     cell = (settings("ddpm", 10, 2, 1.0), 14.0, 40.0)
-    assert judged(tmp_path, cell, *plain_steps((10, 5.0, 41.0))).iloc[0]["rival_verdict"] == rivals.UNMATCHED
+    assert (
+        judged(tmp_path, cell, *baseline_steps((10, 5.0, 41.0))).iloc[0]["equal_cost_verdict"] == comparisons.UNMATCHED
+    )
 
 
 @pytest.mark.parametrize(
@@ -523,14 +560,14 @@ def test_fewer_steps_are_fewer(tmp_path):
      settings("heun", 8, 1, 1.0), settings("ddpm", 8, 1, 0.8), settings("ddpm", 8, 2, 1.0),
      settings("analytic_ddpm", 8, 1, 1.0), settings("ddpm_large", 8, 1, 1.0)],
 )  # fmt: skip
-def test_a_cell_of_another_setting_or_with_a_method_is_no_rival(other, tmp_path):
+def test_a_cell_of_another_setting_or_with_an_accelerator_is_no_equal_cost_baseline(other, tmp_path):
     line = judged(tmp_path, (settings("ddpm", 25, 3, 1.0), 14.0, 40.0), (other, 10.0, 45.0)).iloc[0]
-    assert line["rival_verdict"] == "no plain cell as fast"
+    assert line["equal_cost_verdict"] == "no baseline as fast"
 
 
-def test_an_analytic_cached_cell_has_the_plain_sampler_for_a_rival_by_name(tmp_path):
+def test_an_analytic_cached_cell_has_the_baseline_sampler_by_name(tmp_path):
     frame = judged(tmp_path, (settings("analytic_ddpm", 25, 3, 0.8), 14.0, 40.0), *STEPS)
-    assert frame["rival"][0] == "8 steps of ddpm"
+    assert frame["equal_cost_baseline"][0] == "8 steps of ddpm"
 
 
 def test_cached_cells_of_heun_are_judged_within_their_churn(tmp_path):
@@ -540,36 +577,36 @@ def test_cached_cells_of_heun_are_judged_within_their_churn(tmp_path):
         *((settings("heun", steps, interval, 1.0, sampler={"churn": churn}), *found)
           for steps, interval, churn, *found in arms),
     ).iloc[0]  # fmt: skip
-    assert (line["rival"], line["against_rival"]) == ("8 steps", pytest.approx(4.0))
+    assert (line["equal_cost_baseline"], line["against_equal_cost"]) == ("8 steps", pytest.approx(4.0))
 
 
 def test_only_cached_cells_are_judged_against_fewer_steps(tmp_path):
     tuned = (settings("ddpm", 25, 1, 0.8), 4.0, 20.0)
     frame = judged(tmp_path, tuned, *STEPS)
-    assert frame[rivals.RIVAL].isna().all(axis=None)
-    assert list(frame["verdict"].dropna()) == ["better", "plain", "plain", "plain"]
+    assert frame[comparisons.EQUAL_COST].isna().all(axis=None)
+    assert list(frame["verdict"].dropna()) == ["better", "baseline", "baseline", "baseline"]
 
 
-def test_without_influence_a_rival_is_named_but_nothing_is_called_better_or_worse(tmp_path):
+def test_without_influence_an_equal_cost_baseline_is_named_but_nothing_is_called_better_or_worse(tmp_path):
     ledger, draw, pixels = Ledger(tmp_path), np.random.default_rng(0), np.zeros((1, 1, 28, 28), np.uint8)
     cells_ = [(settings("ddpm", 25, 3, 1.0), 14.0, 40.0), *STEPS]
     frame = table(ledger, [write_cell(ledger, *cell[:1], draw, pixels, *cell[1:], unsure=True) for cell in cells_])
-    assert frame["rival"][0] == "8 steps" and frame["rival_verdict"].isna().all()
-    assert "+4.00 against 8 steps" in tables.text(frame) and rivals.tally(frame) == ""
+    assert frame["equal_cost_baseline"][0] == "8 steps" and frame["equal_cost_verdict"].isna().all()
+    assert "+4.00 against 8 steps" in text(frame) and comparisons.tally(frame) == ""
 
 
 def test_the_answer_counts_how_cached_cells_fare_against_fewer_steps():
     other = ("d", "ddpm", 5, 2, 15.0, 90.0, "worse")
     frame = frame_of(BASELINE, CACHED, FASTER_BUT_WORSE, other)
-    said = "Judged against fewer plain steps of their own sampler at equal time, of 2 cached cells with a rival:"
-    counts = "1 better, 1 worse, 0 indistinguishable. For 1 more no plain cell as fast has been measured."
-    frame["rival_verdict"] = [None, "better", "worse", rivals.UNMATCHED]
+    said = "Against the equal-cost baseline, of 2 accelerated cells:"
+    counts = "1 better, 1 worse, 0 indistinguishable. For 1 more, no baseline as fast has been measured."
+    frame["equal_cost_verdict"] = [None, "better", "worse", comparisons.UNMATCHED]
     assert f"{said} {counts}" in headline(frame)
     frame["verdict"] = "worse"  # no headline then, but the sentence stays
     assert "1 better, 1 worse, 0 indistinguishable." in headline(frame)
-    frame["rival_verdict"] = [None, *[rivals.UNMATCHED] * 3]
-    assert "For none of the 3 cached cells has a plain cell as fast been measured." in headline(frame)
-    assert "fewer plain steps at equal time" not in headline(frame_of(BASELINE))
+    frame["equal_cost_verdict"] = [None, *[comparisons.UNMATCHED] * 3]
+    assert "For none of the 3 accelerated cells has a baseline as fast been measured." in headline(frame)
+    assert "Against the equal-cost baseline" not in headline(frame_of(BASELINE))
 
 
 def test_a_ledger_of_heun_and_of_listed_calls_has_a_report(tmp_path):
@@ -582,5 +619,5 @@ def test_a_ledger_of_heun_and_of_listed_calls_has_a_report(tmp_path):
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "index.html").read_text()
     assert "heun, 9 steps, full calls 0,2 at branch 2" in page and "rho 0.8 (window 0.2-0.6)" in page
-    assert "<code>against_rival</code>" in page
+    assert "<code>against_equal_cost</code>" in page
     assert (tmp_path / "report" / "samples.png").exists()  # the baseline has no eta, as the others

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from omegaconf import OmegaConf
 
 from fastdiff.bench.config import cell_of
 from fastdiff.bench.ledger import Ledger
+from fastdiff.report.samples import contact_sheet
 from fastdiff.tracking import (
     CURVES,
     CellView,
+    Session,
     Source,
     Tracker,
-    contact_sheet,
     opening,
     track,
     track_source,
@@ -26,7 +28,7 @@ from fastdiff.tracking import (
 )
 from fastdiff_benchmarks import run
 
-VERDICTS = ["worse", "worse", "plain", "better"]
+VERDICTS = ["worse", "worse", "baseline", "better"]
 ROW = {
     "key": "0123456789abcdef",
     "sampler": "ddpm",
@@ -55,7 +57,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("WANDB_SILENT", *opening.PATIENCE):
         monkeypatch.setenv(name, opening.PATIENCE.get(name, "true"))
-    monkeypatch.setattr(opening, "_given_up", {})
     wandb.teardown()
     return tmp_path
 
@@ -76,28 +77,31 @@ def view(row: dict, **given) -> CellView:
 
 
 def test_a_cell_becomes_an_offline_run_under_its_key(here):
-    row = ROW | {"verdict": "better", "rival": None, "change": float("nan"), "eta": None}
-    assert track(Tracker("wandb"), view(row, group="default", tags=("plain", "ddpm"), uses=("reference-1",))) is None
+    row = ROW | {"verdict": "better", "equal_cost_baseline": None, "change": float("nan"), "eta": None}
+    assert (
+        track(Session(Tracker("wandb")), view(row, group="default", tags=("baseline", "ddpm"), uses=("reference-1",)))
+        is None
+    )
     found = wandb_log.runs(here)[ROW["key"]]
-    assert (found["group"], found["job_type"], set(found["tags"])) == ("default", "cell", {"plain", "ddpm"})
-    knobs = {"sampler": "ddpm", "steps": 10, "eta": None, "uses": ["reference-1"]}
-    assert {name: found["config"][name] for name in knobs} == knobs
+    assert (found["group"], found["job_type"], set(found["tags"])) == ("default", "cell", {"baseline", "ddpm"})
+    knobs = {"sampler": "ddpm", "steps": 10, "uses": ["reference-1"]}
+    assert {name: found["config"][name] for name in knobs} == knobs and "eta" not in found["config"]
     assert found["config"]["settings"] == {"sampler": {"name": "ddpm"}}
     summary = found["summary"]
     assert summary["fid_mnist_classifier_n_1000"] == 9.5  # W&B sorts and filters by such names only
-    assert summary["verdict"] == "better" and "change" not in summary and "rival" not in summary
+    assert summary["verdict"] == "better" and "change" not in summary and "equal_cost_baseline" not in summary
 
 
-def test_samples_are_a_sheet_a_table_beside_the_plain_cell_and_an_artifact(here):
-    images = {name: DRAW.integers(0, 256, (20, 1, 4, 4), dtype=np.uint8) for name in ("samples", "plain")}
-    assert track(Tracker("wandb"), view(ROW, **images)) is None
+def test_samples_are_a_sheet_a_table_beside_the_baseline_and_an_artifact(here):
+    images = {name: DRAW.integers(0, 256, (20, 1, 4, 4), dtype=np.uint8) for name in ("samples", "baseline")}
+    assert track(Session(Tracker("wandb")), view(ROW, **images)) is None
     (folder,) = (here / "wandb").glob("offline-run-*")
     found = wandb_log.read(folder)
     (point,) = found["history"]
     assert point["samples._type"] == "image-file" and point["samples.width"] == 32
     assert (folder / "files" / point["samples.path"]).exists()
     table = json.loads((folder / "files" / found["summary"]["samples_table"]["path"]).read_text())
-    assert table["columns"] == ["image", "this cell", "plain, same noise"]
+    assert table["columns"] == ["image", "this cell", "baseline, same noise"]
     assert [row[0] for row in table["data"]] == list(range(16))
     kept = found["artifacts"]
     assert kept["samples-" + "f" * 16] == {"type": "samples", "paths": ["samples.png"]}
@@ -107,7 +111,7 @@ def test_samples_are_a_sheet_a_table_beside_the_plain_cell_and_an_artifact(here)
 
 def test_a_curve_is_a_series_over_its_steps_with_summaries(here):
     points = [{"step": i, "sigma": 10.0 / (i + 1), "eps_ms": 0.1 * i} for i in range(3)]
-    assert track(Tracker("wandb"), view(ROW, curve=points)) is None
+    assert track(Session(Tracker("wandb")), view(ROW, curve=points)) is None
     found = wandb_log.runs(here)[ROW["key"]]
     assert [point["curve/sigma"] for point in found["history"]] == [10.0, 5.0, 10.0 / 3]
     assert [point["curve/step"] for point in found["history"]] == [0, 1, 2]
@@ -166,7 +170,7 @@ def test_a_source_becomes_a_run_that_logs_it_as_an_artifact(here):
     (here / "norms.json").write_text("{}")
     curve = [{"sigma": 0.1, "eps_ms": 0.2}, {"sigma": 1.0, "eps_ms": 0.9}]
     source = Source("score-norms-1", "score_norms", (here / "norms.json",), {"model": "mnist"}, curve)
-    assert track_source(Tracker("wandb"), source) is None
+    assert track_source(Session(Tracker("wandb")), source) is None
     found = wandb_log.runs(here)["score-norms-1"]
     assert found["job_type"] == "score_norms" and found["config"]["model"] == "mnist"
     assert found["artifacts"]["score-norms-1"] == {"type": "score_norms", "paths": ["norms.json"]}
@@ -174,13 +178,13 @@ def test_a_source_becomes_a_run_that_logs_it_as_an_artifact(here):
 
 
 def test_a_sweep_becomes_a_run_with_the_table_of_its_cells_and_their_verdicts(here):
-    lines = [ROW | {"key": name, "verdict": word, "rival": None} for name, word in zip("abcd", VERDICTS)]
-    assert track_sweep(Tracker("wandb"), "combined", [*lines, ROW | {"change": 1.0}]) is None
+    lines = [ROW | {"key": name, "verdict": word, "equal_cost_baseline": None} for name, word in zip("abcd", VERDICTS)]
+    assert track_sweep(Session(Tracker("wandb")), "combined", [*lines, ROW | {"change": 1.0}]) is None
     (folder,) = (here / "wandb").glob("offline-run-*-sweep-combined")
     found = wandb_log.read(folder)
     assert (found["id"], found["group"], found["job_type"]) == ("sweep-combined", "combined", "sweep")
-    counts = {name: found["summary"][f"cells_{name}"] for name in ("worse", "better", "plain")}
-    assert counts == {"worse": 2, "better": 1, "plain": 1} and found["summary"]["cells"] == 5
+    counts = {name: found["summary"][f"cells_{name}"] for name in ("worse", "better", "baseline")}
+    assert counts == {"worse": 2, "better": 1, "baseline": 1} and found["summary"]["cells"] == 5
     table = json.loads((folder / "files" / found["summary"]["cells_table"]["path"]).read_text())
     assert [row[table["columns"].index("verdict")] for row in table["data"]] == [*VERDICTS, None]
     assert [row[table["columns"].index("change")] for row in table["data"]] == [None] * 4 + [1.0]
@@ -189,7 +193,7 @@ def test_a_sweep_becomes_a_run_with_the_table_of_its_cells_and_their_verdicts(he
 def test_a_multirun_of_two_arms_is_two_runs_with_all_there_is_of_them(measured):
     found, records = wandb_log.runs(measured), list(Ledger(measured / "runs").all("quality"))
     cells = {name: each for name, each in found.items() if each["job_type"] == "cell"}
-    assert set(cells) == {record["key"] for record in records} and len(cells) == 2
+    assert set(cells) == {record.key for record in records} and len(cells) == 2
     assert found["sweep-sweep"]["summary"]["cells"] == 2
     sources = {name: each["job_type"] for name, each in found.items() if name not in cells and name != "sweep-sweep"}
     assert sorted(sources.values()) == ["reference", "score_norms"]
@@ -198,7 +202,9 @@ def test_a_multirun_of_two_arms_is_two_runs_with_all_there_is_of_them(measured):
         analytic = each["config"]["sampler"] == "analytic_ddim"
         assert isinstance(each["summary"]["fid_mnist_classifier_n_10"], float) and "verdict" not in each["summary"]
         assert each["config"]["settings"]["sampler"]["name"] == each["config"]["sampler"]
-        assert set(each["tags"]) == {each["config"]["sampler"], "Analytic-DPM" if analytic else "plain"}
+        assert set(each["tags"]) == (
+            {each["config"]["sampler"]} if analytic else {each["config"]["sampler"], "baseline"}
+        )
         assert each["config"]["command"].startswith("python benchmarks/run.py sampler=")
         assert set(each["config"]["uses"]) == ({*sources} if analytic else {n for n in sources if "reference" in n})
         first, last = each["history"]
@@ -227,21 +233,23 @@ def curve(run: dict) -> list[dict]:
 
 def test_syncing_a_copied_ledger_writes_the_same_runs_with_verdicts(measured, copied):
     record = next(Ledger(copied / "runs").all("quality"))
-    keys = [record["key"] for record in Ledger(copied / "runs").all("quality")]
+    keys = [record.key for record in Ledger(copied / "runs").all("quality")]
     Ledger(copied / "runs").write("grids", "two", {"grid": "two", "keys": keys})
     done = synced(copied)
     assert "5 of 5 runs, 2 of them cells, are in W&B project 'fastdiff'" in done.stdout, done.stderr
     there, here = wandb_log.runs(measured), wandb_log.runs(copied)
     assert set(here) == {*there, "sweep-two"} - {"sweep-sweep"}
-    assert record["settings"] == here[record["key"]]["config"]["settings"]
+    assert record.settings == here[record.key]["config"]["settings"]
     for name in keys:
         assert here[name]["config"] == there[name]["config"] and here[name]["group"] == "two"
         for now, then in zip(curve(here[name]), curve(there[name]), strict=True):
             assert then.items() <= now.items() and "curve/eps_ms" in now  # then the first cell's norms were not there
-    (plain,) = (name for name in keys if "plain" in here[name]["tags"])
-    assert here[plain]["summary"]["verdict"] == "plain"
-    (table,) = (artifact for name, artifact in here[({*keys} - {plain}).pop()]["artifacts"].items() if "table" in name)
-    assert sum(path.endswith(".png") for path in table["paths"]) == 20  # 10 images, each beside the plain cell's
+    (baseline,) = (name for name in keys if "baseline" in here[name]["tags"])
+    assert here[baseline]["summary"]["verdict"] == "baseline"
+    (table,) = (
+        artifact for name, artifact in here[({*keys} - {baseline}).pop()]["artifacts"].items() if "table" in name
+    )
+    assert sum(path.endswith(".png") for path in table["paths"]) == 20  # 10 images, each beside the baseline's
 
 
 BREAKS = """
@@ -271,11 +279,11 @@ def test_a_sync_that_fails_half_way_says_what_is_left_and_goes_on_there(copied):
 def test_a_cell_whose_record_changed_is_uploaded_again(copied):
     assert synced(copied).returncode == 0
     record = next(Ledger(copied / "runs").all("quality"))
-    record["cost"]["macs"] += 1
-    Ledger(copied / "runs").write("quality", record["key"], record)
+    record = replace(record, cost=replace(record.cost, macs=record.cost.macs + 1))
+    Ledger(copied / "runs").write("quality", record.key, record)
     done = synced(copied, before=BREAKS.replace("> 2", "> 1"))
     assert done.returncode == 0 and "4 of 4 runs" in done.stdout, done.stderr
-    assert len(list((copied / "wandb").glob(f"offline-run-*-{record['key']}"))) == 2
+    assert len(list((copied / "wandb").glob(f"offline-run-*-{record.key}"))) == 2
 
 
 @pytest.fixture
@@ -303,9 +311,7 @@ def lacks(said: str, reason: str) -> bool:
 def complete(folder: Path, result: run.Result) -> bool:
     ledger = Ledger(folder / "runs")
     return (
-        result.failure is None
-        and {r["key"] for r in ledger.all("quality")} == {result.key}
-        and any(ledger.all("speed"))
+        result.failure is None and {r.key for r in ledger.all("quality")} == {result.key} and any(ledger.all("speed"))
     )
 
 
@@ -364,7 +370,8 @@ def test_where_wandb_cannot_be_reached_it_is_tried_once(here, monkeypatch):
         raise wandb.errors.CommError("timed out")
 
     monkeypatch.setattr(wandb, "init", unreachable)
-    first, second = (track(Tracker("wandb"), view(ROW | {"key": key})) for key in ("a", "b"))
+    session = Session(Tracker("wandb"))
+    first, second = (track(session, view(ROW | {"key": key})) for key in ("a", "b"))
     assert tries == ["a"] and not first.again and second.again
     assert second == replace_said(first, "a", "b")
 
@@ -375,8 +382,8 @@ def replace_said(trouble, one: str, other: str):
 
 def test_without_a_tracker_wandb_is_not_imported():
     code = (
-        "import sys; from fastdiff.tracking import Tracker, track_sweep\n"
-        "track_sweep(Tracker(), 'none', []); assert 'wandb' not in sys.modules"
+        "import sys; from fastdiff.tracking import Session, Tracker, track_sweep\n"
+        "track_sweep(Session(Tracker()), 'none', []); assert 'wandb' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -116,15 +116,19 @@ class Cell:
         """Whether shallow calls have score norms of their own."""
         return self.analytic and self.cache is not None and self.score_norms.cached == "joint"
 
-    def describe(self) -> str:
-        """The cell in words: `ddpm, 25 steps, interval 3 at branch 2, rho 0.8 to 1`."""
+    def describe_sampler(self) -> str:
+        """The sampler in words, with what is unusual in its score norms and spacing: `analytic_ddpm (mse, joint)`."""
         notes = []
         if self.analytic:
             notes += [knob for knob in (self.score_norms.estimator,) if knob != "eps_ms"]
             notes += ["joint"] if self.joint else []
         notes += [self.sampler.spacing] if self.optimal else []
         name = self.sampler_name or self.sampler.solver
-        words = [name + (f" ({', '.join(notes)})" if notes else ""), f"{self.sampler.steps} steps"]
+        return name + (f" ({', '.join(notes)})" if notes else "")
+
+    def describe(self) -> str:
+        """The cell in words: `ddpm, 25 steps, interval 3 at branch 2, rho 0.8 to 1`."""
+        words = [self.describe_sampler(), f"{self.sampler.steps} steps"]
         words += [member.describe() for member in sorted(self.accelerators, key=lambda member: member.name)]
         return ", ".join(words + ([f"guidance {self.guidance:g}"] if self.guidance != 1 else []))
 

@@ -13,6 +13,7 @@ from ..samplers import SAMPLERS, Sampler
 from ..weights.model_card import ModelCard
 from .cell import Budget, Cell
 from .cost import calls_of
+from .records import Quality
 
 CARDS = {"data": DataCard, "model": ModelCard}
 GROUPS = ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler", "score_norms")
@@ -74,13 +75,13 @@ def accelerators_of(settings: dict) -> tuple[Accelerator, ...]:
     return tuple(build(ACCELERATORS.get(name), knobs, f"accelerator.{name}") for name, knobs in nodes.items())
 
 
-def recorded(record: dict) -> Cell:
+def recorded(record: Quality) -> Cell:
     """The cell that a quality record is of, from the record alone: digests and arch are as recorded, no file is looked
     at. Its device is only a name for its precision, and nothing is known of the files of a decoder or text encoder.
 
     Raises ValueError or KeyError for what no version of these settings wrote.
     """
-    identity, conf = record["identity"], record["settings"]
+    identity, conf = record.identity, record.settings
     generation, metrics = identity["generation"], identity["metrics"]
     network = {name: generation["model"][name] for name in ("arch", "sha256")}
     anywhere = {"name": "cpu", "precision": "float32"}

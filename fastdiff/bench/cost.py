@@ -1,12 +1,14 @@
 """What a cell costs: network calls and multiply-accumulates per image, counted from the plan that the denoiser runs."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..accelerators import Call, branch_of, plan
 from ..diffusion.noise_levels import NoiseLevels
 from .cell import Cell
+from .records import Cost
 from .resources import Resources
 
 
@@ -33,18 +35,18 @@ def calls_of(cell: Cell, noise_levels: NoiseLevels | None = None, rungs: int | N
 
 def cost_of(
     cell: Cell, resources: Resources, noise_levels: NoiseLevels | None = None, rungs: int | None = None
-) -> dict:
+) -> Cost:
     """nfe, full calls and MACs per image over the whole trajectory.
 
     A call with guidance counts twice. A call that reads the kept output (branch 0) does not run the network and costs
     nothing. noise_levels, rungs: `calls_of`.
     """
-    from ..profiling import Cost, call_cost
+    from ..profiling import call_cost
 
     calls = calls_of(cell, noise_levels, rungs)
     card, branch = cell.model, branch_of(cell.accelerators)
 
-    def one(of: int | None) -> Cost:
+    def one(of: int | None) -> Any:
         arguments = (card.family, card.arch, tuple(card.shape), of, card.classes > 0)
         return resources.get("cost", list(arguments), lambda: call_cost(*arguments))
 
@@ -55,8 +57,15 @@ def cost_of(
         total += (full if call.runs else shallow) * call.halves
         nfe += call.halves if call.runs or branch else 0
         full_calls += call.halves if call.runs else 0
-    per_call = {"full_call_macs": full.macs, "shallow_call_macs": shallow.macs}
-    return {"nfe": nfe, "full_calls": full_calls, **total._asdict(), **per_call}
+    return Cost(
+        nfe=nfe,
+        full_calls=full_calls,
+        macs=total.macs,
+        conv_macs=total.conv_macs,
+        layer_macs=total.layer_macs,
+        full_call_macs=full.macs,
+        shallow_call_macs=shallow.macs,
+    )
 
 
 def most_kept(calls: Sequence[Call]) -> int:

@@ -14,12 +14,18 @@ import numpy as np
 
 from .. import __version__
 from ..files import read_json, read_npz, write_json, write_npz
+from .records import SCHEMA, TYPES, Failed, Paired, Quality, Speed, from_json, to_json
+
+Record = Quality | Speed | Failed | Paired
 
 SAMPLES = 2**24  # bytes: so much of block 0's images is kept, for looking at and for comparing image by image
 
 
 class Ledger:
-    """Records below one folder: blocks/ quality/ paired/ speed/ failed/ samples/ images/ norms/ reference/ grids/."""
+    """Records below one folder: blocks/ quality/ paired/ speed/ failed/ samples/ images/ norms/ reference/ grids/.
+
+    Records of the kinds quality, speed, failed and paired are the types of `records.py`; others are JSON.
+    """
 
     def __init__(self, root: str | Path):
         self.root = Path(root)
@@ -27,19 +33,22 @@ class Ledger:
     def path(self, kind: str, name: str, suffix: str = ".json") -> Path:
         return self.root / kind / f"{name}{suffix}"
 
-    def read(self, kind: str, name: str) -> dict | None:
-        """A record, or None when there is none."""
+    def read(self, kind: str, name: str) -> Record | dict | None:
+        """A record, or None if there is none. Raises ValueError for a record of an earlier schema."""
         path = self.path(kind, name)
-        return read_json(path) if path.exists() else None
+        return _record(kind, path) if path.exists() else None
 
-    def write(self, kind: str, name: str, record: dict) -> dict:
-        write_json(self.path(kind, name), record)
+    def write(self, kind: str, name: str, record: Record | dict) -> Record | dict:
+        if kind in TYPES:  # knobs stay in the order that people read them
+            write_json(self.path(kind, name), {"kind": kind, "schema": SCHEMA, **to_json(record)}, sort_keys=False)
+        else:
+            write_json(self.path(kind, name), record)
         return record
 
-    def all(self, kind: str) -> Iterator[dict]:
+    def all(self, kind: str) -> Iterator[Record | dict]:
         """All records of a kind, in the order of their keys."""
         for path in sorted((self.root / kind).glob("*.json")):
-            yield read_json(path)
+            yield _record(kind, path)
 
     def read_block(
         self, generation_key: str, index: int, extractor_key: str, count: int
@@ -86,6 +95,21 @@ class Ledger:
         for kind, name in left:
             for suffix in (".json", ".npz"):
                 self.path(kind, name, suffix).unlink(missing_ok=True)
+
+
+def _record(kind: str, path: Path) -> Record | dict:
+    data = read_json(path)
+    if kind not in TYPES:
+        return data
+    if data.get("schema", 1) < SCHEMA:
+        raise ValueError(
+            f"{path} was written by an earlier version of fastdiff (schema {data.get('schema', 1)}, {SCHEMA} is needed);"
+            " measure into another folder (ledger=FOLDER), or delete this one"
+        )
+    try:
+        return from_json(TYPES[kind], data)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no complete record of kind '{kind}' ({error}); delete it and run again") from error
 
 
 def provenance() -> dict:

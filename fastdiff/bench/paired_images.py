@@ -1,4 +1,4 @@
-"""Images of a cell compared with the images of its baseline, pair by pair: both start from the same noise."""
+"""The images of a cell beside those of its baseline, image by image."""
 
 import numpy as np
 
@@ -7,50 +7,46 @@ from ..files import write_npz
 from ..metrics.paired import feature_distance, paired, summary
 from .cell import key
 from .ledger import Ledger
+from .records import Paired, PairedValue, Quality
 
 
-def compare_images(ledger: Ledger, record: dict, plain: dict) -> dict | None:
-    """The record of kind `paired` for two quality records of equal noise and n. It is made where there is none yet.
+def compare_images(ledger: Ledger, record: Quality, baseline: Quality) -> Paired | None:
+    """Compare the images of two cells of equal noise and n, unless the ledger has the comparison already.
 
-    values: by protocol, as psnr[plain,n=250], the mean with its 95 % interval, quantiles and the worst cases. The npz
-    beside the record has the value of every image. PSNR, SSIM and the largest difference use the kept sample images;
-    feature_distance uses the features of all n images. Returns None where one record has no sample images or no
-    extractor.
+    Values are means over the pairs with their 95 % intervals; the value of every image is in the npz beside the record.
+    PSNR, SSIM and the largest difference are of the images that are kept for people, feature distances of all n.
+    Returns None where one of the two cells has kept no images, or is a bound.
     """
-    name = pair_name(record["key"], plain["key"])
+    name = f"{record.key}-{baseline.key}"
     if (known := ledger.read("paired", name)) is not None:
         return known
-    generations = [key(of["identity"]["generation"]) for of in (record, plain)]
-    pixels = [ledger.samples(generation) for generation in generations]
-    extractor = record["identity"]["metrics"].get("extractor")
-    if any(kept is None for kept in pixels) or extractor is None:  # a likelihood bound shares its generation key
+    both = record, baseline
+    pixels = [ledger.samples(key(each.generation)) for each in both]
+    extractor = record.identity["metrics"].get("extractor")
+    if any(kept is None for kept in pixels) or extractor is None:  # the cell of a bound may share another's images
         return None
-    n = min(record["n"], plain["n"], *map(len, pixels))
+    n = min(record.n, baseline.n, *map(len, pixels))
     found = paired(*(kept[:n] for kept in pixels))
-    prompted = record["identity"]["metrics"].get("metric") == "clip_score"  # it keeps scores, not features
-    both = zip((record, plain), generations)
-    features = [None if prompted else _features(ledger, of, generation) for of, generation in both]
+    scores = record.identity["metrics"].get("metric") == "clip_score"  # then scores are kept, and no features
+    features = [None if scores else _features(ledger, each) for each in both]
     if all(kept is not None for kept in features):
         found["feature_distance"] = feature_distance(*features)
     values = {}
-    for metric, value in summary(found).items():
-        words = ["plain", *([extractor] if metric == "feature_distance" else []), f"n={value['n']}"]
-        values[f"{metric}[{','.join(words)}]"] = {"metric": metric, "value": value.pop("mean"), **value}
+    for metric, each in summary(found).items():
+        protocol = ["baseline", *([extractor] if metric == "feature_distance" else []), f"n={each['n']}"]
+        each |= {name: tuple(each[name]) for name in ("worst", "worst_values")}
+        values[f"{metric}[{','.join(protocol)}]"] = PairedValue(metric, each.pop("mean"), **each)
     write_npz(ledger.path("paired", name, ".npz"), **found)
-    return ledger.write(
-        "paired", name, {"kind": "paired", "key": record["key"], "plain": plain["key"], "values": values}
+    return ledger.write("paired", name, Paired(record.key, baseline.key, values))
+
+
+def _features(ledger: Ledger, record: Quality) -> np.ndarray | None:
+    """The kept features (n D) of the images of a record, or None if a block of them is gone."""
+    metrics, n = record.identity["metrics"], record.n
+    scorer, generation = (
+        key({name: metrics[name] for name in ("extractor", "sha256", "settings") if name in metrics}),
+        key(record.generation),
     )
-
-
-def pair_name(key: str, plain: str) -> str:
-    """The ledger's name of the record of two cells."""
-    return f"{key}-{plain}"
-
-
-def _features(ledger: Ledger, record: dict, generation: str) -> np.ndarray | None:
-    """The kept features (n D) of a record's images, or None where a block is missing."""
-    metrics, n = record["identity"]["metrics"], record["n"]
-    scorer = key({name: metrics[name] for name in ("extractor", "sha256", "settings") if name in metrics})
     blocks = [
         ledger.read_block(generation, first // BLOCK, scorer, min(BLOCK, n - first)) for first in range(0, n, BLOCK)
     ]

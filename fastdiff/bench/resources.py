@@ -16,7 +16,7 @@ T = TypeVar("T")
 # How many of a kind are kept; the least recently used goes first. A network goes with everything made of it.
 LIMITS = {
     "unet": 1, "runner": 16, "decoder": 1, "prompts": 1, "images": 2, "extractor": 2, "reference": 4, "cost": 256,
-    "trunk": 256, "peak": 256, "tracked": 1024,
+    "trunk": 256, "peak": 256, "tracked": 1024, "session": 2,
 }  # fmt: skip
 
 

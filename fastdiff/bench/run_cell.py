@@ -20,6 +20,7 @@ from .cell import Cell, key
 from .cost import calls_of, cost_of, most_kept
 from .kept_images import UINT8, Kept
 from .ledger import Ledger, provenance
+from .records import Applied, Failed, Quality, Scalar, Speed, from_json
 from .resources import Resources, labels_of, load_denoiser, scorer_of
 from .score_norms import Estimator, norms_note, placed, score_covariances
 from .scoring import SCORED, score, score_bound
@@ -32,7 +33,7 @@ class Outcome:
     key: str
     kind: str
     reused: bool
-    record: dict
+    record: Quality | Failed
 
 
 def speed_key(cell: Cell) -> str:
@@ -46,10 +47,10 @@ def finished(cell: Cell, ledger: Ledger) -> bool:
     return timed and scored(cell, ledger) is not None
 
 
-def scored(cell: Cell, ledger: Ledger) -> dict | None:
+def scored(cell: Cell, ledger: Ledger) -> Quality | None:
     """A cell's quality record, unless an earlier version made it, with fewer metrics."""
     record = ledger.read("quality", cell.key)
-    known = record is not None and (not cell.metrics.generates_images or record.get("scored", 1) >= SCORED)
+    known = record is not None and (not cell.metrics.generates_images or record.scored >= SCORED)
     return record if known else None
 
 
@@ -81,8 +82,9 @@ def run_cell(
         if old is not None and scored(cell, ledger) is None:  # of an earlier version: worth more than none
             print(f"{cell.key} keeps the metrics it had: {reason}", file=sys.stderr)
             return Outcome(cell.key, "quality", True, old)
-        record = {"kind": "failed", "key": cell.key, "reason": reason, "error": type(error).__name__}
-        record |= {"settings": settings, "made": provenance(), "traceback": traceback.format_exc()}
+        record = Failed(
+            cell.key, reason, settings, type(error).__name__, traceback=traceback.format_exc(), made=provenance()
+        )
         with suppress(OSError):  # a full disk may be the reason
             ledger.write("failed", cell.key, record)
         return Outcome(cell.key, "failed", False, record)
@@ -90,7 +92,9 @@ def run_cell(
     return Outcome(cell.key, "quality", False, record)
 
 
-def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept, resources: Resources) -> dict:
+def _measure(
+    cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kept: Kept, resources: Resources
+) -> Quality:
     spent: dict[str, float] = {}
 
     @contextmanager
@@ -124,30 +128,74 @@ def _measure(cell: Cell, ledger: Ledger, settings: dict, progress: Callable, kep
             values, influence = score(cell, found.features, found.probabilities, reference)
 
     machine = {"device": device_name(cell.device), "precision": cell.device.precision, "made": provenance()}
+    kept_as = {}
     if cell.metrics.generates_images:
         if found.made or not ledger.path("speed", speed_key(cell)).exists():
             speed = measure_speed(cell, sample, found.seconds) | memory(cell, denoiser, labels, resources)
-            ledger.write("speed", speed["key"], speed | machine)
+            ledger.write("speed", speed["key"], from_json(Speed, speed | machine))
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
-        machine |= {"uint8": UINT8} | ({"images": kept.where} if kept.where else {})
         if (old := ledger.read("quality", cell.key)) is not None and not found.made:  # its images are as they were
             ledger.write_influence(cell.key, influence)
-            known = old | {"scored": SCORED, "values": values, "rescored": machine["made"]}
+            known = replace(old, scored=SCORED, values=values, rescored=machine["made"])
             return ledger.write("quality", cell.key, known)
-    record = {"kind": "quality", "key": cell.key, "identity": cell.quality(), "settings": settings, "n": cell.budget.n}
-    record |= {
-        "scored": SCORED,
-        "values": values,
-        "cost": cost_of(cell, resources, denoiser.noise_levels, denoiser.unet.rungs),
-        "seconds": spent,
-    }
-    record |= {"score_norms": norms_note(cell)}
-    if denoiser.runner.static:
-        record |= {"compiled": {"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}}
-    record |= {"speed_key": speed_key(cell), **machine}
+        kept_as = {"uint8": UINT8, "images": kept.where}
+    record = Quality(
+        cell.key,
+        cell.quality(),
+        settings,
+        **applied(cell),
+        n=cell.budget.n,
+        values=values,
+        cost=cost_of(cell, resources, denoiser.noise_levels, denoiser.unet.rungs),
+        speed_key=speed_key(cell),
+        seconds=spent,
+        norms_note=norms_note(cell),
+        scored=SCORED,
+        compiled={"graphs": denoiser.runner.graphs, "seconds": denoiser.runner.seconds}
+        if denoiser.runner.static
+        else None,
+        **kept_as,
+        **machine,
+    )
     ledger.write_influence(cell.key, influence)
     return ledger.write("quality", cell.key, record)
+
+
+def applied(cell: Cell) -> dict[str, Any]:
+    """The fields of a quality record that say what is at work, with the knobs that have an effect."""
+    norms = cell.generation().get("score_norms", {})
+    used = {"images": norms.get("images"), "levels": norms.get("levels")}
+    used |= {"estimator": cell.score_norms.estimator} if cell.analytic else {}
+    used |= {"cached": cell.score_norms.cached} if cell.analytic and cell.cache is not None else {}
+    knobs = _scalars(cell.sampler.shown())
+    usual = _scalars(cell.sampler.baseline().shown())
+    return {
+        "sampler": Applied(cell.sampler_name, cell.describe_sampler(), _without(knobs, "steps")),
+        "solver": cell.sampler.solver,
+        "accelerators": tuple(
+            Applied(member.name, member.describe(), _scalars(member.shown()))
+            for member in sorted(cell.accelerators, key=lambda member: member.name)
+        ),
+        "score_norms": Applied("score_norms", "", _scalars(used)) if _scalars(used) else None,
+        "baseline": cell.baseline,
+        "baseline_knobs": {knob: value for knob, value in usual.items() if knobs.get(knob) != value},
+    }
+
+
+def _without(knobs: dict[str, Scalar], name: str) -> dict[str, Scalar]:
+    return {knob: value for knob, value in knobs.items() if knob != name}
+
+
+def _scalars(knobs: dict[str, Any]) -> dict[str, Scalar]:
+    """Knobs as a table shows them: without those that nothing reads; a tuple as its members, joined by commas."""
+    return {
+        knob: ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in value)
+        if isinstance(value, (tuple, list))
+        else value
+        for knob, value in knobs.items()
+        if value is not None
+    }
 
 
 def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
@@ -158,7 +206,7 @@ def measure_speed(cell: Cell, sample: Callable, seconds: list[float]) -> dict:
         seconds = [batch.seconds for batch in sample(np.arange(4 * cell.device.batch))]
     identity = cell.speed(device_name(cell.device))
     measured = throughput(seconds[1:], cell.device.batch)._asdict()
-    return {"kind": "speed", "key": key(identity), "identity": identity, "protocol": "quick", **measured}
+    return {"key": key(identity), "identity": identity, "protocol": "quick", **measured}
 
 
 def memory(cell: Cell, denoiser: Any, labels: Callable | None, resources: Resources) -> dict:

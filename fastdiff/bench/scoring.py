@@ -19,6 +19,7 @@ from ..statistics import (
     prdc_influence,
 )
 from .cell import Cell
+from .records import Value
 from .reference import Reference
 
 SCORED = 3  # raised when metrics or intervals change; records of a lower number are scored again from kept features
@@ -27,7 +28,7 @@ PAIRS = ("kid", "precision", "recall", "density", "coverage")  # metrics that co
 
 def score(
     cell: Cell, features: np.ndarray, probabilities: np.ndarray, reference: Reference | None
-) -> tuple[dict, dict]:
+) -> tuple[dict[str, Value], dict[str, np.ndarray]]:
     """Score the images of a cell. features (n D), probabilities (n classes): from its extractor.
 
     Returns values by protocol, each with its 95 % interval or the reason why it has none, and influence values by
@@ -45,8 +46,8 @@ def score(
     found = {name: float(value) for name, value in metrics.compute().items()}
     for metric, psi, words in _influence(cell, made, features, probabilities, reference):
         reason = outside(*features.shape) if metric == "fid" else few(n) if metric in PAIRS else None
-        interval = {"no_interval": reason} if reason else estimate(found[metric], psi)._asdict()
-        values[_protocol(cell, metric, n, *words)] = {"metric": metric, "value": found[metric], **interval}
+        interval = {"value": found[metric], "no_interval": reason} if reason else estimate(found[metric], psi)._asdict()
+        values[_protocol(cell, metric, n, *words)] = Value(metric, **interval)
         if not reason:
             influence[metric] = psi
     return values, influence
@@ -105,5 +106,5 @@ def score_bound(cell: Cell, denoiser, held_out, cov_x0: list[float] | None, prog
     each, parts = shares.sum(0), dict(zip(PARTS, shares.mean(1).tolist()))
     value = float(each.mean())
     psi = each - value
-    found = {"metric": "nll", **estimate(value, psi)._asdict(), "parts": parts}
+    found = Value("nll", **estimate(value, psi)._asdict(), parts=parts)
     return {cell.metrics.protocol("nll", n): found}, {"nll": psi}

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..analytic import Norm
-from ..report.figures import COLOURS, INK, MUTED, SPARE
+from ..report.figures import INK, MUTED
 from ..samplers import DDIM
-from .figure import Figure, Panels, interval, looks
+from .figure import COLOURS, SPARE, Figure, Panels, interval, looks
 
 CLIPPED = {
     "lower": ("clipped to the lower bound", SPARE[0]),

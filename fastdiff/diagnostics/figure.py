@@ -11,10 +11,12 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from ..report.figures import COLOURS, INK, PAPER, RULE, SPARE
-from ..report.html import page
+from ..report.figures import INK, MUTED, PALETTE, PAPER, RULE
+from ..report.page import page
 from ..statistics.influence import Z95
 
+COLOURS = dict(zip(("ddpm", "analytic_ddpm", "ddim", "analytic_ddim", "ddpm_large"), PALETTE))
+SPARE = [PALETTE[5], MUTED, PALETTE[6]]
 SYMBOLS = ("circle", "square", "triangle-up", "triangle-down", "diamond", "cross", "x")
 LEGEND = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top"}
 FRAME = {

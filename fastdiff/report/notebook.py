@@ -1,25 +1,37 @@
-"""Figures in notebooks: sharp on a screen, and light enough to be kept in git."""
+"""Figures in notebooks: sharp on a screen, and small enough to be kept in git."""
 
 import io
 
-from matplotlib import cycler
-from matplotlib.figure import Figure
-
-from . import figures
-
-STYLE = figures.STYLE | {"axes.prop_cycle": cycler(color=list(figures.COLOURS.values()))}  # for matplotlib.rcParams
-SHADES = 128  # colours of a picture: enough for grey digits and for lines whose edges are smooth
+SHADES = 128  # colours of a picture: enough for grey digits and for lines with smooth edges
 
 
-def shown(figure: Figure):
-    """The figure as an `IPython.display.Image`: a png of 150 dpi, shown at half its size in pixels.
+def shown(picture):
+    """A picture as an `IPython.display.Image`: a PNG of at most 128 colours.
 
-    Of at most 128 colours, which makes it a third of the bytes of `render`'s. Equal figures give equal bytes.
+    picture: of PIL, a figure of plotly, or whatever has `savefig` as matplotlib's figures have. Figures are drawn at
+    twice the size that they are shown at. A plotly figure is returned as it is where no Chrome can draw it.
     """
     from IPython.display import Image
     from PIL import Image as Picture
 
+    if isinstance(picture, Picture.Image):
+        opened, sharp = picture, False
+    else:
+        try:
+            opened, sharp = Picture.open(io.BytesIO(_png(picture))), True
+        except RuntimeError as error:
+            print(f"shown as an interactive figure: {error}")
+            return picture
     buffer = io.BytesIO()
-    with Picture.open(io.BytesIO(figures.render(figure, "png"))) as opened:
-        opened.convert("RGB").quantize(SHADES, dither=Picture.Dither.NONE).save(buffer, "png", optimize=True)
-    return Image(buffer.getvalue(), retina=True)
+    opened.convert("RGB").quantize(SHADES, dither=Picture.Dither.NONE).save(buffer, "png", optimize=True)
+    return Image(buffer.getvalue(), retina=sharp)
+
+
+def _png(figure) -> bytes:
+    if not hasattr(figure, "savefig"):
+        from .figures import render
+
+        return render(figure, "png")[0]
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+    return buffer.getvalue()

@@ -38,6 +38,10 @@ class Sampler:
     def optimal(self) -> bool:
         return False
 
+    def baseline(self) -> Sampler:
+        """The sampler that a table compares with: the same steps, with no variance from score norms."""
+        return self
+
     @property
     def asked(self) -> int:
         """Network calls that this many steps should take. Spacings may give more. Caches plan their schedules by it."""

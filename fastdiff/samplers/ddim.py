@@ -11,7 +11,7 @@ x    = x0 + keep eps + sqrt(var) noise              and at s = 0: x = x0, no noi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..diffusion.noise_levels import NoiseLevels
@@ -68,6 +68,9 @@ class DDIM(Sampler):
     @property
     def analytic(self) -> bool:
         return self.variance == "analytic"
+
+    def baseline(self) -> DDIM:
+        return replace(self, variance="small") if self.analytic else self
 
     @property
     def optimal(self) -> bool:

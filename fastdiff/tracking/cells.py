@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .opening import Part, Tracker, Trouble, written
+from ..report.samples import contact_sheet
+from .opening import Part, Session, Trouble
 
 SHEET = 64  # images of a contact sheet
-ROWS = 16  # images of the table beside those of the plain cell
+ROWS = 16  # images of the table beside the images of the baseline
 CURVES = {"sigma": "max", "var": "max", "cov_x0": "max", "eps_ms": "mean", "full_call": "mean"}  # name -> its summary
 
 
@@ -20,10 +21,10 @@ CURVES = {"sigma": "max", "var": "max", "cov_x0": "max", "eps_ms": "mean", "full
 class CellView:
     """What W&B is shown of a cell.
 
-    row: its line of the table; `knobs` names the columns that are settings, the others become summary metrics, their
-    names in the letters that W&B sorts and filters by. config: what is kept nested beside the flat knobs. generation:
-    key of its images. curve: a point a step, with any of CURVES. samples, plain: uint8 (N C H W) of this cell and of
-    the plain cell of its steps, image i from the same noise in both. uses: names of the artifacts it was measured with.
+    row: its line of the table. knobs: the columns that are settings; the others become summary metrics, under names
+    that W&B can sort and filter by. config: what is kept nested beside the flat knobs. generation: key of its images.
+    curve: a point a step, with any of CURVES. samples, baseline: uint8 (N C H W) of this cell and of its baseline, image
+    i from the same noise in both. uses: names of the artifacts it was measured with.
     """
 
     row: dict[str, Any]
@@ -34,16 +35,18 @@ class CellView:
     tags: tuple[str, ...] = ()
     curve: Sequence[dict[str, float]] = ()
     samples: np.ndarray | None = None
-    plain: np.ndarray | None = None
+    baseline: np.ndarray | None = None
     uses: tuple[str, ...] = ()
 
 
-def track(tracker: Tracker, view: CellView) -> Trouble | None:
+def track(session: Session, view: CellView) -> Trouble | None:
     """Write one cell as one W&B run, id = key: a repeated cell updates its run. Returns what went wrong, or None."""
     row = view.row
-    config = {name: said(row.get(name)) for name in view.knobs} | view.config | {"uses": list(view.uses)}
-    return written(
-        tracker, row["key"], partial(_parts, view), id=row["key"], group=view.group, job_type="cell",
+    knobs = {name: row.get(name) for name in view.knobs}
+    knobs = {name: value for name, value in knobs.items() if said(value) is not None}
+    config = knobs | view.config | {"uses": list(view.uses)}
+    return session.written(
+        row["key"], partial(_parts, view), id=row["key"], group=view.group, job_type="cell",
         name=f"{row['sampler']}-{row['steps']} {row['key'][:6]}", tags=list(view.tags), config=config,
     )  # fmt: skip
 
@@ -103,10 +106,10 @@ def _log_sheet(run, samples: np.ndarray) -> None:
 
 
 def _table(run, view: CellView) -> None:
-    """Image by image beside the plain cell. In the summary, not logged: another sync replaces it."""
+    """Image by image beside the baseline. In the summary, not logged: another sync replaces it."""
     import wandb
 
-    sets = {"this cell": view.samples} | ({} if view.plain is None else {"plain, same noise": view.plain})
+    sets = {"this cell": view.samples} | ({} if view.baseline is None else {"baseline, same noise": view.baseline})
     count = min(ROWS, *map(len, sets.values()))
     rows = [[i, *(wandb.Image(contact_sheet(images[i : i + 1], 1)) for images in sets.values())] for i in range(count)]
     run.summary["samples_table"] = wandb.Table(columns=["image", *sets], data=rows)
@@ -120,13 +123,3 @@ def _grid_artifact(run, view: CellView) -> None:
     with artifact.new_file("samples.png", "wb") as file:
         Image.fromarray(contact_sheet(view.samples[:SHEET])).save(file, "PNG")
     run.log_artifact(artifact)
-
-
-def contact_sheet(samples: np.ndarray, columns: int = 8) -> np.ndarray:
-    """uint8 (N C H W) -> one image (H' W') or (H' W' 3) with the samples in rows of `columns`."""
-    n, c, h, w = samples.shape
-    rows = -(-n // columns)
-    sheet = np.zeros((rows * columns, c, h, w), np.uint8)
-    sheet[:n] = samples
-    sheet = sheet.reshape(rows, columns, c, h, w).transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-    return sheet[..., 0] if c == 1 else sheet

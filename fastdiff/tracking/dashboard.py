@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from ..report.rows import Cells
+from ..report.table import varying
 from .cells import CURVES
 from .opening import Tracker
 
@@ -10,7 +12,7 @@ LOGIN = "a report with panels needs a login: run `wandb login`, then make sync a
 
 
 class Part(NamedTuple):
-    """A section: its name, what it shows, its panels, and which cells it is of, as a filter of runs."""
+    """A section: its name, what it shows, its panels, and a filter of the runs it is of."""
 
     name: str
     words: str
@@ -18,47 +20,43 @@ class Part(NamedTuple):
     cells: str
 
 
-def parts(value: str) -> list[Part]:
-    """Every section. value: of a quality value, its name in a run's summary.
+def parts(value: str, cells: Cells) -> list[Part]:
+    """Every section. value: the name of a quality value in the summary of a run. cells: what was measured; the knobs
+    that vary in it are drawn.
 
     Raises ImportError, saying what to install, where wandb-workspaces is missing.
     """
     wr = _library().reports.v2
     quality, speed, macs = (wr.SummaryMetric(name) for name in (value, "images_per_s", "macs"))
+    knobs = varying(cells.rows)
 
     def against(knob: str):
         return wr.ScatterPlot(title=f"{value} against {knob}", x=wr.Config(knob), y=quality)
 
-    def series(*names: str):
-        return [wr.LinePlot(title=f"{name} over the steps", x="curve/step", y=[f"curve/{name}"]) for name in names]
-
     pareto = [wr.ScatterPlot(title=f"{value} against {x.name}", x=x, y=quality) for x in (speed, macs)]
-    knobs = ("sampler", "steps", "rho_bottom", "rho_top", "interval", "branch")
     axes = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(knob)) for knob in knobs]
     axes += [wr.ParallelCoordinatesPlotColumn(metric=metric) for metric in (speed, quality)]
     samples = [wr.MediaBrowser(media_keys=["samples"]), wr.WeavePanelSummaryTable(table_name="samples_table")]
     tables = [wr.WeavePanelSummaryTable(table_name="cells_table")]
+    series = [wr.LinePlot(title=f"{name} over the steps", x="curve/step", y=[f"curve/{name}"]) for name in CURVES]
     every = "JobType = 'cell'"
-    return [
-        Part("Quality against speed", "A point a cell; right is faster, and of MACs left is cheaper.", pareto, every),
+    found = [
+        Part("Quality against speed", "A point a cell. Right is faster; by MACs, left is cheaper.", pareto, every),
         Part("Cells and verdicts", "The tables of the sweeps, with paired differences.", tables, "JobType = 'sweep'"),
         Part("Knobs", "A line a cell.", [wr.ParallelCoordinatesPlot(columns=axes)], every),
         Part("Cells beside one another", "What differs.", [wr.RunComparer(diff_only="split")], every),
         Part("Samples on shared noise", "Image i has the same noise in every cell.", samples, every),
-        Part("Skip-Tuning", "Factors below 1 on the skips.", [against("rho_bottom"), against("rho_top")],
-             f"{every} and (Config('rho_bottom') != 1 or Config('rho_top') != 1)"),
-        Part("DeepCache", "Shallow calls on a cached trunk.",
-             [against("interval"), against("branch"), *series("full_call")], f"{every} and Config('branch') >= 1"),
-        Part("Analytic-DPM", "Score norms, and the variance each step adds.",
-             [*series("eps_ms", "cov_x0", "var"), against("steps")], f"{every} and Config('variance') = 'analytic'"),
-        Part("Trajectories", "Noise levels, step by step.", series(*CURVES), every),
-    ]  # fmt: skip
+    ]
+    for name in cells.accelerators:
+        own = [against(knob) for knob in cells.of(name) if knob in knobs] or [against(cells.of(name)[0])]
+        found.append(Part(name, f"Cells with {name}.", own, f"{every} and Tags in ['{name}']"))
+    return [*found, Part("Trajectories", "Noise levels and score norms, step by step.", series, every)]
 
 
-def workspace(tracker: Tracker, value: str):
+def workspace(tracker: Tracker, value: str, cells: Cells):
     """The workspace, not saved: `.save()` needs a login, `as_json` does not."""
     ws = _library().workspaces
-    sections = [ws.Section(name=part.name, panels=part.panels, is_open=True) for part in parts(value)]
+    sections = [ws.Section(name=part.name, panels=part.panels, is_open=True) for part in parts(value, cells)]
     columns = ["run:displayName", *(f"summary:{name}" for name in (value, "verdict", "images_per_s", "macs"))]
     runs = ws.RunsetSettings(filters="JobType = 'cell'", pinned_columns=columns)
     settings = ws.WorkspaceSettings(max_runs=100)
@@ -71,11 +69,11 @@ def as_json(found) -> str:
     return found._to_model().model_dump_json(by_alias=True, indent=1)
 
 
-def report(tracker: Tracker, value: str):
+def report(tracker: Tracker, value: str, cells: Cells):
     """The report, not saved. Making it needs a login: W&B looks up what its panels are of."""
     wr = _library().reports.v2
     blocks = [wr.TableOfContents()]
-    for part in parts(value):
+    for part in parts(value, cells):
         runs = wr.Runset(project=tracker.project, entity=tracker.entity or "", name=part.name, filters=part.cells)
         blocks += [wr.H2(part.name), wr.P(part.words), wr.PanelGrid(runsets=[runs], panels=part.panels)]
     return wr.Report(project=tracker.project, entity=tracker.entity or "", title=TITLE, blocks=blocks)

@@ -10,7 +10,6 @@ PATIENCE = {
     "WANDB_FINISH_TIMEOUT": "300",
     "WANDB_FINISH_TIMEOUT_RAISES": "true",
 }  # s; without them uploads wait for ever
-_given_up: dict["Tracker", str] = {}  # where W&B could not be reached, once a process, and why
 Part = tuple[str, Callable[[], object]]  # what it is, and what writes it
 
 
@@ -32,44 +31,54 @@ class Tracker:
 
 class Trouble(NamedTuple):
     """said: what is missing in W&B, in one sentence. reached: whether a run could be opened at all. again: whether the
-    same was said before in this process."""
+    session has said so before."""
 
     said: str
     reached: bool = True
     again: bool = False
 
 
-def written(tracker: Tracker, what: str, parts: Callable[..., Iterable[Part]], **opening) -> Trouble | None:
-    """Open a run, write its parts and close it; what goes wrong comes back, and is never raised.
+@dataclass
+class Session:
+    """The runs of W&B that one command writes.
 
-    parts(run): each is written whatever becomes of the others. opening: arguments of wandb.init. Where W&B cannot be
-    reached it is not tried again in this process: every try would take its whole patience.
+    unreachable: why W&B could not be reached. It is not tried again then, because every try takes its whole patience.
     """
-    if tracker.name == "none":
+
+    tracker: Tracker
+    unreachable: str | None = None
+
+    def written(self, what: str, parts: Callable[..., Iterable[Part]], **opening) -> Trouble | None:
+        """Open a run, write its parts and close it. What goes wrong comes back, and is never raised.
+
+        parts(run): each is written, whatever becomes of the others. opening: arguments of wandb.init.
+        """
+        tracker = self.tracker
+        if tracker.name == "none":
+            return None
+        if self.unreachable is not None:
+            return Trouble(_nothing(what, self.unreachable), reached=False, again=True)
+        for name, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
+            os.environ.setdefault(name, value)
+        lost: dict[str, list[str]] = {}
+        try:
+            with _opened(tracker, **opening) as run:
+                for part, write in parts(run):
+                    try:
+                        write()
+                    except Exception as error:  # the measurement is in the ledger, whatever W&B raises
+                        lost.setdefault(_reason(error), []).append(part)
+                where = Path(run.dir)
+        except Exception as error:
+            if _unreachable(error):
+                self.unreachable = _reason(error)
+            return Trouble(_nothing(what, _reason(error)), reached=False)
+        if lost:
+            said = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in lost.items())
+            return Trouble(f"W&B lacks of {what}: {said}; the ledger has it, `make sync` replays it")
+        if tracker.mode == "offline" and folder() not in where.resolve().parents:
+            return Trouble(f"{folder().parent} cannot be written: W&B's files of {what} are in {where}")
         return None
-    if tracker in _given_up:
-        return Trouble(_nothing(what, _given_up[tracker]), reached=False, again=True)
-    for name, value in {"WANDB_SILENT": "true", **PATIENCE}.items():
-        os.environ.setdefault(name, value)
-    lost: dict[str, list[str]] = {}
-    try:
-        with _opened(tracker, **opening) as run:
-            for part, write in parts(run):
-                try:
-                    write()
-                except Exception as error:  # whatever W&B raises, the measurement is safe in the ledger
-                    lost.setdefault(_reason(error), []).append(part)
-            where = Path(run.dir)
-    except Exception as error:
-        if _unreachable(error):
-            _given_up[tracker] = _reason(error)
-        return Trouble(_nothing(what, _reason(error)), reached=False)
-    if lost:
-        said = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in lost.items())
-        return Trouble(f"W&B lacks of {what}: {said}; the ledger has it, `make sync` replays it")
-    if tracker.mode == "offline" and folder() not in where.resolve().parents:
-        return Trouble(f"{folder().parent} cannot be written: W&B's files of {what} are in {where}")
-    return None
 
 
 def _opened(tracker: Tracker, **opening):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .cells import log_curve, said
-from .opening import Part, Tracker, Trouble, written
+from .opening import Part, Session, Trouble
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Source:
     curve: Sequence[dict[str, float]] = ()
 
 
-def track_source(tracker: Tracker, source: Source) -> Trouble | None:
+def track_source(session: Session, source: Source) -> Trouble | None:
     """Write a source as one W&B run that logs it as an artifact: where the lineage of cells begins."""
-    return written(
-        tracker, source.name, partial(_source_parts, source), id=source.name, name=source.name, job_type=source.kind,
+    return session.written(
+        source.name, partial(_source_parts, source), id=source.name, name=source.name, job_type=source.kind,
         tags=[source.kind], config=source.metadata,
     )  # fmt: skip
 
@@ -47,11 +47,11 @@ def _log_files(run, source: Source) -> None:
     run.log_artifact(artifact)
 
 
-def track_sweep(tracker: Tracker, name: str, lines: list[dict[str, Any]]) -> Trouble | None:
+def track_sweep(session: Session, name: str, lines: list[dict[str, Any]]) -> Trouble | None:
     """Write a finished sweep as one W&B run: the table of its cells, whose verdicts are adjusted for all of them, and
     how many cells have which verdict. Returns what went wrong, or None."""
-    return written(
-        tracker, f"the table of {name}", partial(_sweep_parts, lines), id=sweep_id(name), group=name,
+    return session.written(
+        f"the table of {name}", partial(_sweep_parts, lines), id=sweep_id(name), group=name,
         name=f"sweep {name}", job_type="sweep", tags=["sweep"],
     )  # fmt: skip
 

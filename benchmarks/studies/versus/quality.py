@@ -23,7 +23,7 @@ def measure(settings: dict, ledger, low: bool) -> list[dict]:
     """
     from fastdiff.bench.ledger import Ledger
     from fastdiff.metrics.cards import sign
-    from fastdiff.report.rivals import compared
+    from fastdiff.report.comparisons import compared
     from fastdiff.statistics import verdicts
 
     ways = WAYS if low else [way for way in WAYS if way["precision"] == "float32"]
@@ -57,11 +57,11 @@ def _line(settings: dict, ledger, way: dict) -> tuple[str, dict]:
     words = {"threads": "{} thread", "batch": "batch {}"}
     name = ", ".join(words.get(knob, "{}").format(value) for knob, value in way.items()).replace("default", "compiled")
     if outcome.kind == "failed":
-        print(f"error: {name} failed: {outcome.record['reason']}", file=sys.stderr)
+        print(f"error: {name} failed: {outcome.record.reason}", file=sys.stderr)
         sys.exit(1)
-    column = judged_by(outcome.record["values"])
-    value, cost = outcome.record["values"][column], outcome.record.get("compiled", {"graphs": 0, "seconds": 0.0})
-    line = {"way": name, "key": outcome.key, column: value["value"]}
-    line |= {f"{column}.{end}": value.get(end) for end in ("low", "high")}
-    print(f"  {name}: {column} {value['value']:.4g}", flush=True)
+    column = judged_by(outcome.record.values)
+    value, cost = outcome.record.values[column], outcome.record.compiled or {"graphs": 0, "seconds": 0.0}
+    line = {"way": name, "key": outcome.key, column: value.value}
+    line |= {f"{column}.{end}": getattr(value, end) for end in ("low", "high")}
+    print(f"  {name}: {column} {value.value:.4g}", flush=True)
     return column, line | {"graphs": cost["graphs"], "graph_seconds": cost["seconds"]}

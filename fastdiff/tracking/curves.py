@@ -5,12 +5,13 @@ from ..bench.cell import Cell
 from ..bench.config import recorded
 from ..bench.cost import calls_of
 from ..bench.ledger import Ledger
+from ..bench.records import Quality
 from ..bench.score_norms import joint_norms, joints_of, placed, score_covariances, score_norms
 from ..diffusion.noise_levels import NoiseLevels
 from ..samplers import DDIM
 
 
-def curve(record: dict, ledger: Ledger) -> list[dict[str, float]]:
+def curve(record: Quality, ledger: Ledger) -> list[dict[str, float]]:
     """A point a step, from the noisiest: step, sigma, and as far as they are known full_call (1 or 0), eps_ms of the
     network at that level, and of a DDIM step cov_x0 and the variance var it adds, in units of x squared.
 
