@@ -25,10 +25,10 @@ def main(cfg: DictConfig) -> None:
     from fastdiff.bench.resources import scorer_of
     from fastdiff.bench.run_cell import labels_of, load_denoiser
     from fastdiff.data import load
+    from fastdiff.diagnostics.print_style import render
     from fastdiff.files import write, write_json
     from fastdiff.metrics import frechet, moments
     from fastdiff.report.calibration import figure, page
-    from fastdiff.diagnostics.print_style import render
     from fastdiff.statistics import outside
     from fastdiff.statistics.calibration import rows
     from fastdiff.statistics.pools import Mixed, pool, pool_key

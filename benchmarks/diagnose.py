@@ -61,9 +61,9 @@ def main(cfg: DictConfig) -> None:
 
 def files_of(name: str, subject: Subject, out: Path):
     """Draw a figure and write its files."""
+    from fastdiff.diagnostics.print_style import render
     from fastdiff.diagnostics.printed import printed
     from fastdiff.files import write
-    from fastdiff.diagnostics.print_style import render
 
     drawing, frame = FIGURES[name](subject, name)
     figure = printed(drawing)

@@ -67,7 +67,9 @@ def measured(cell, settings: dict, cfg: DictConfig, force: bool, below: int) -> 
         return Result(outcome.key, outcome.record.reason, f"{label}: FAILED: {outcome.record.reason}")
     speed = ledger.read("speed", speed_key(cell))
     if tracker.name != "none" and not outcome.reused:
-        session = shared("session", [asdict(tracker), str(ledger.root)], lambda: Session(tracker))  # one for all cells of this process
+        session = shared(
+            "session", [asdict(tracker), str(ledger.root)], lambda: Session(tracker)
+        )  # one for all cells of this process
         show(session, ledger, outcome.key, cfg.grid, alone=below == 0)
     shown = outcome.record.values.items()
     values = [f"{name} {number(value)}" for name, value in shown if value.metric in (*JUDGED, "is")]

@@ -125,9 +125,7 @@ def test_the_headline_claims_no_more_than_the_macs_promise_and_is_not_led_by_a_c
     honest = ("h", "ddpm", 25, 3, 10.3, 58.0, "indistinguishable")  # 2.9 times by both
     assert headline(frame_of(BASELINE, stalled, honest)).startswith("2.90 times the speed")
     said = headline(frame_of(BASELINE, stalled))
-    assert (
-        said.startswith("2.50 times the speed") and "Do not trust the clock here: it measured 36.00 times" in said
-    )
+    assert said.startswith("2.50 times the speed") and "Do not trust the clock here: it measured 36.00 times" in said
     assert "trust" not in headline(frame_of(BASELINE, CACHED))
 
 

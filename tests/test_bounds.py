@@ -79,7 +79,7 @@ def test_a_cached_chain_has_a_bound_whose_joint_mse_is_its_own(tmp_path):
     assert uncached.record.values[NLL].value < values["joint"]
 
 
-def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm(ledger):
+def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_the_baseline(ledger):
     frame = table(ledger, ledger.read("grids", "nll")["keys"])
     shown = text(frame)
     assert NLL in shown and "analytic_ddpm (mse)" in shown and "fid" not in shown and "is[" not in shown
@@ -89,7 +89,10 @@ def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm
         half = 1.96 * psi.std(ddof=1) / math.sqrt(12)
         assert frame["change.high"][i] - frame["change"][i] == pytest.approx(half, rel=1e-3)
     assert f"{frame[NLL][0]:.3f} [" in shown
-    assert frame["score_norms.estimator"].tolist()[2:] == ["eps_ms", "mse"] and frame["score_norms.estimator"][:2].isna().all()
+    assert (
+        frame["score_norms.estimator"].tolist()[2:] == ["eps_ms", "mse"]
+        and frame["score_norms.estimator"][:2].isna().all()
+    )
     assert NLL in csv(frame).decode()
     assert frame["cell"][3] == "analytic_ddpm (mse), 3 steps"
 

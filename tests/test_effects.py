@@ -40,7 +40,10 @@ def test_what_a_method_does_beside_another_is_no_part_of_what_it_does_alone(tmp_
     """Beside a cache rho 0.8 gains 1, by itself it loses 1: the mean of the two would be nobody's effect."""
     found, *_ = effects(tmp_path, SQUARE)
     alone = {name: (each.found.value, each.settings) for name, each in found.main.items()}
-    assert alone == {("skip_tuning", "off", "rho 0.8"): (pytest.approx(1.0), 1), ("deepcache", "off", HIT): (pytest.approx(3.0), 1)}
+    assert alone == {
+        ("skip_tuning", "off", "rho 0.8"): (pytest.approx(1.0), 1),
+        ("deepcache", "off", HIT): (pytest.approx(3.0), 1),
+    }
 
 
 def test_its_interval_is_that_of_the_mean_of_the_influence_differences(tmp_path):

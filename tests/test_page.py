@@ -38,7 +38,10 @@ def test_the_policy_allows_the_pages_own_script_by_its_hash_and_nothing_from_els
     digests = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in codes]
     assert len(codes) == 2  # plotly.js and table.js
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="(.*?)"', text)
-    assert policy.startswith("default-src 'none'; ") and "script-src " + " ".join(f"'sha256-{each}'" for each in digests) + ";" in policy
+    assert (
+        policy.startswith("default-src 'none'; ")
+        and "script-src " + " ".join(f"'sha256-{each}'" for each in digests) + ";" in policy
+    )
     assert not re.search(r"https?:|\*|unsafe-eval", policy)
     assert text.index("Content-Security-Policy") < text.index("<style>")
 

@@ -71,7 +71,8 @@ def record(**changed) -> Quality:
         "key": "a", "identity": {"generation": {"seed": 0}}, "settings": {"sampler": {"steps": 5}},
         "sampler": Applied("ddim", "ddim", {"eta": 0.0, "clip": None}), "solver": "DDIM", "baseline": False, "n": 10,
         "values": {"nll[n=10]": Value("nll", 1.5, 0.1, 1.3, 1.7, parts={"prior": 0.5}), "is[n=10]": Value("is", 9.0)},
-        "cost": Cost(5, 3, 70, 60, 20, 5), "speed_key": "b", "accelerators": (Applied("x", "x 1", {"z": 1, "a": "2,3"}),),
+        "cost": Cost(5, 3, 70, 60, 20, 5), "speed_key": "b",
+        "accelerators": (Applied("x", "x 1", {"z": 1, "a": "2,3"}),),
     }  # fmt: skip
     return Quality(**given | changed)
 
@@ -113,7 +114,9 @@ def test_fields_of_a_later_version_are_ignored_and_those_of_an_earlier_one_have_
 def test_a_record_of_an_earlier_schema_or_without_a_field_is_one_sentence(tmp_path):
     ledger = Ledger(tmp_path)
     write_json(ledger.path("speed", "old"), {"kind": "speed", "key": "old"})
-    with pytest.raises(ValueError, match="old.json was written by an earlier version of fastdiff .schema 1, 2 is needed"):
+    with pytest.raises(
+        ValueError, match="old.json was written by an earlier version of fastdiff .schema 1, 2 is needed"
+    ):
         ledger.read("speed", "old")
     write_json(ledger.path("speed", "part"), {"kind": "speed", "schema": 2, "key": "part"})
     with pytest.raises(ValueError, match="part.json is no complete record of kind 'speed' .*; delete it and run again"):

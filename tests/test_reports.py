@@ -28,7 +28,7 @@ from fastdiff.report import comparisons, figures, page, page_text, pareto
 from fastdiff.report.comparisons import compare_with_baselines
 from fastdiff.report.effects import Effects
 from fastdiff.report.rows import Cells, knob_columns
-from fastdiff.report.table import csv, lines, table, text, varying
+from fastdiff.report.table import csv, table, text, varying
 from fastdiff.statistics import Estimate
 from fastdiff_benchmarks import report
 
@@ -392,7 +392,10 @@ def invented(key: str, sampler: Applied, *accelerators: Applied) -> Quality:
 
 def test_a_knob_has_its_bare_name_unless_it_is_taken():
     freeu, todo = Applied("freeu", "b 1.2", {"b": 1.2, "steps": 3, "eta": 1}), Applied("todo", "b 2", {"b": 2, "k": 1})
-    records = [invented("a", Applied("ddim", "ddim", {"eta": 0.0})), invented("b", Applied("ddim", "ddim"), todo, freeu)]
+    records = [
+        invented("a", Applied("ddim", "ddim", {"eta": 0.0})),
+        invented("b", Applied("ddim", "ddim"), todo, freeu),
+    ]
     found = knob_columns(records)
     assert found == knob_columns(records[::-1])
     assert found == {
@@ -403,14 +406,21 @@ def test_a_knob_has_its_bare_name_unless_it_is_taken():
 
 def test_an_accelerator_that_nothing_here_knows_has_columns_words_a_legend_and_effects(tmp_path):
     ledger = Ledger(tmp_path)
-    for key, b in (("a", None), ("b", 1.2), ("c", 1.4)):
+    for name, b in (("a", None), ("b", 1.2), ("c", 1.4)):
         accelerators = [] if b is None else [Applied("freeu", f"b {b}", {"b": b})]
-        ledger.write("quality", key, invented(key, Applied("ddim", "ddim", {"eta": 0.0}), *accelerators))
-        ledger.write_influence(key, {})
+        ledger.write("quality", name, invented(name, Applied("ddim", "ddim", {"eta": 0.0}), *accelerators))
+        ledger.write_influence(name, {})
     cells = Cells(ledger)
     frame = table(cells)
-    assert "b" in varying(frame) and list(frame["cell"]) == ["ddim, 10 steps", *(f"ddim, 10 steps, b {b}" for b in (1.2, 1.4))]
-    assert frame["verdict"][0] == "baseline" and frame["verdict"][1:].isna().all() and "freeu" in str(figures.pareto(frame, FID, "a", "macs"))
+    assert "b" in varying(frame) and list(frame["cell"]) == [
+        "ddim, 10 steps",
+        *(f"ddim, 10 steps, b {b}" for b in (1.2, 1.4)),
+    ]
+    assert (
+        frame["verdict"][0] == "baseline"
+        and frame["verdict"][1:].isna().all()
+        and "freeu" in str(figures.pareto(frame, FID, "a", "macs"))
+    )
     assert Effects(cells, frame, FID).main.keys() == {("freeu", "off", "b 1.2"), ("freeu", "off", "b 1.4")}
 
 
@@ -529,12 +539,17 @@ def test_a_baseline_of_equal_speed_is_as_fast_and_the_faster_of_two_equal_ones_i
 def test_a_baseline_with_no_more_macs_is_as_fast_whatever_a_drifting_clock_said(tmp_path):
     cell = (settings("ddpm", 25, 3, 1.0), 14.0, 40.0)  # 9 full calls: the MACs of 16.2 steps of the baseline
     assert judged(tmp_path / "a", cell, *baseline_steps((16, 10.0, 30.0))).iloc[0]["equal_cost_baseline"] == "16 steps"
-    assert judged(tmp_path / "b", cell, *baseline_steps((17, 10.0, 30.0))).iloc[0]["equal_cost_verdict"] == comparisons.UNMATCHED
+    assert (
+        judged(tmp_path / "b", cell, *baseline_steps((17, 10.0, 30.0))).iloc[0]["equal_cost_verdict"]
+        == comparisons.UNMATCHED
+    )
 
 
 def test_fewer_steps_are_fewer(tmp_path):
     cell = (settings("ddpm", 10, 2, 1.0), 14.0, 40.0)
-    assert judged(tmp_path, cell, *baseline_steps((10, 5.0, 41.0))).iloc[0]["equal_cost_verdict"] == comparisons.UNMATCHED
+    assert (
+        judged(tmp_path, cell, *baseline_steps((10, 5.0, 41.0))).iloc[0]["equal_cost_verdict"] == comparisons.UNMATCHED
+    )
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_a_record_of_an_earlier_version_is_scored_anew_and_nothing_is_generated_
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
     old = {name: value for name, value in to_json(outcome.record).items() if name != "scored"}
-    path.write_text(json.dumps(old | {"schema": SCHEMA, "values": {"fid[mnist-classifier,n=250]": {"metric": "fid", "value": 1.0}}}))
+    path.write_text(
+        json.dumps(old | {"schema": SCHEMA, "values": {"fid[mnist-classifier,n=250]": {"metric": "fid", "value": 1.0}}})
+    )
     kept = {
         p: p.stat().st_mtime_ns for kind in ("blocks", "speed", "samples") for p in ledger.root.rglob(f"{kind}/**/*.*")
     }
@@ -76,7 +78,9 @@ def test_a_record_that_cannot_be_scored_anew_is_kept_and_nothing_failed(measured
     cell, conf, ledger, outcome = measured
     path = ledger.path("quality", cell.key)
     whole = path.read_text()
-    path.write_text(json.dumps({"schema": SCHEMA} | {n: value for n, value in to_json(outcome.record).items() if n != "scored"}))
+    path.write_text(
+        json.dumps({"schema": SCHEMA} | {n: value for n, value in to_json(outcome.record).items() if n != "scored"})
+    )
 
     def gone(*_):
         raise FileNotFoundError("the weights are gone")

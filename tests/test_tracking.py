@@ -78,7 +78,10 @@ def view(row: dict, **given) -> CellView:
 
 def test_a_cell_becomes_an_offline_run_under_its_key(here):
     row = ROW | {"verdict": "better", "equal_cost_baseline": None, "change": float("nan"), "eta": None}
-    assert track(Session(Tracker("wandb")), view(row, group="default", tags=("baseline", "ddpm"), uses=("reference-1",))) is None
+    assert (
+        track(Session(Tracker("wandb")), view(row, group="default", tags=("baseline", "ddpm"), uses=("reference-1",)))
+        is None
+    )
     found = wandb_log.runs(here)[ROW["key"]]
     assert (found["group"], found["job_type"], set(found["tags"])) == ("default", "cell", {"baseline", "ddpm"})
     knobs = {"sampler": "ddpm", "steps": 10, "uses": ["reference-1"]}
@@ -199,7 +202,9 @@ def test_a_multirun_of_two_arms_is_two_runs_with_all_there_is_of_them(measured):
         analytic = each["config"]["sampler"] == "analytic_ddim"
         assert isinstance(each["summary"]["fid_mnist_classifier_n_10"], float) and "verdict" not in each["summary"]
         assert each["config"]["settings"]["sampler"]["name"] == each["config"]["sampler"]
-        assert set(each["tags"]) == ({each["config"]["sampler"]} if analytic else {each["config"]["sampler"], "baseline"})
+        assert set(each["tags"]) == (
+            {each["config"]["sampler"]} if analytic else {each["config"]["sampler"], "baseline"}
+        )
         assert each["config"]["command"].startswith("python benchmarks/run.py sampler=")
         assert set(each["config"]["uses"]) == ({*sources} if analytic else {n for n in sources if "reference" in n})
         first, last = each["history"]
@@ -241,7 +246,9 @@ def test_syncing_a_copied_ledger_writes_the_same_runs_with_verdicts(measured, co
             assert then.items() <= now.items() and "curve/eps_ms" in now  # then the first cell's norms were not there
     (baseline,) = (name for name in keys if "baseline" in here[name]["tags"])
     assert here[baseline]["summary"]["verdict"] == "baseline"
-    (table,) = (artifact for name, artifact in here[({*keys} - {baseline}).pop()]["artifacts"].items() if "table" in name)
+    (table,) = (
+        artifact for name, artifact in here[({*keys} - {baseline}).pop()]["artifacts"].items() if "table" in name
+    )
     assert sum(path.endswith(".png") for path in table["paths"]) == 20  # 10 images, each beside the baseline's
 
 
@@ -304,9 +311,7 @@ def lacks(said: str, reason: str) -> bool:
 def complete(folder: Path, result: run.Result) -> bool:
     ledger = Ledger(folder / "runs")
     return (
-        result.failure is None
-        and {r.key for r in ledger.all("quality")} == {result.key}
-        and any(ledger.all("speed"))
+        result.failure is None and {r.key for r in ledger.all("quality")} == {result.key} and any(ledger.all("speed"))
     )
 
 

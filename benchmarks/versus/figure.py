@@ -14,7 +14,10 @@ def speedups(caching: pd.DataFrame, rungs: pd.DataFrame) -> go.Figure:
     """
     figure = make_subplots(1, 2, column_widths=[0.44, 0.56], horizontal_spacing=0.2)
     for (branch, line), colour in zip(caching.groupby("branch"), PALETTE):
-        ends = {"array": line["measured.high"] - line["measured"], "arrayminus": line["measured"] - line["measured.low"]}
+        ends = {
+            "array": line["measured.high"] - line["measured"],
+            "arrayminus": line["measured"] - line["measured.low"],
+        }
         figure.add_scatter(x=line["promised"], y=line["measured"], mode="markers+text", name=f"branch {branch}",
                            text=[f"{each:g}" for each in line["interval"]], textposition="bottom right",
                            marker={"color": colour, "size": 8}, row=1, col=1,

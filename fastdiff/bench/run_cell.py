@@ -183,7 +183,7 @@ def applied(cell: Cell, sampler: str) -> dict:
         "accelerators": tuple(accelerators),
         "score_norms": Applied("score_norms", ", ".join(notes), used) if used else None,
         "baseline": cell.plain,
-        "baseline_knobs": {"variance": "small"} if cell.analytic else {},
+        "baseline_knobs": {} if getattr(cell.sampler, "variance", "small") == "small" else {"variance": "small"},
     }
 
 

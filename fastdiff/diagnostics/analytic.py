@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ..analytic import Norm
-from .print_style import COLOURS, INK, MUTED, SPARE
 from ..samplers import DDIM
 from .drawing import Drawing, Panel, Span, interval, looks, series
+from .print_style import COLOURS, INK, MUTED, SPARE
 
 CLIPPED = {
     "lower": ("clipped to the lower bound", SPARE[0]),

@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from .print_style import INK, readable, styled
 from .drawing import Drawing, Panel, Series
+from .print_style import INK, readable, styled
 
 HEAT = "cividis"  # even for colour-blind eyes, and in grey
 DECADES = 300  # log axes that span more are marked at powers of ten alone

@@ -33,9 +33,7 @@ class Comparison(NamedTuple):
     column: str
 
 
-def compared(
-    ledger: Ledger, column: str, one: pd.Series, other: pd.Series, others: Ledger | None = None
-) -> Comparison:
+def compared(ledger: Ledger, column: str, one: pd.Series, other: pd.Series, others: Ledger | None = None) -> Comparison:
     """one - other in a quality column. Without an interval, se and r are nan. others: the ledger that `other` is in."""
     places = (ledger, one), (others or ledger, other)
     psi = [place.influence(line["key"]).get(column.partition("[")[0]) for place, line in places]
@@ -139,7 +137,9 @@ def tally(frame: pd.DataFrame) -> str:
     counts = {verdict: int((found == verdict).sum()) for verdict in LINKS}
     judged, unmatched = sum(counts.values()), int((found == UNMATCHED).sum())
     if not judged:
-        return f"For none of the {unmatched} accelerated cells has a baseline as fast been measured." if unmatched else ""
+        return (
+            f"For none of the {unmatched} accelerated cells has a baseline as fast been measured." if unmatched else ""
+        )
     cells = f"{judged} accelerated cell{'s' * (judged != 1)}"
     said = f"Against the equal-cost baseline, of {cells}: "
     said += ", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + "."

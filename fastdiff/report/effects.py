@@ -78,14 +78,18 @@ class Effects:
         norms = [name for name in self._cells.of(NORMS) if name in frame]
         norms = [name for name in norms if frame[name].nunique() > 1]
         self.knobs = [*self.accelerators, *varied]
-        own = {self._cells.columns[SAMPLER, knob] for each in self._cells.records.values() for knob in each.baseline_knobs}
+        own = {
+            self._cells.columns[SAMPLER, knob] for each in self._cells.records.values() for knob in each.baseline_knobs
+        }
         self._methods = [*self.accelerators, *(name for name in varied if name in own)]
         self.lines: dict[tuple, pd.Series] = {}
         for _, line in frame.iterrows():
             record = self._cells.records[line["key"]]
             at = {name: _shown(line[name]) for name in varied}
             noted = self._noted(line, norms)
-            for knob in set(record.baseline_knobs) & set(at):  # the value is not the baseline's: its norms are part of it
+            for knob in set(record.baseline_knobs) & set(
+                at
+            ):  # the value is not the baseline's: its norms are part of it
                 at[knob], noted = f"{at[knob]}{noted}", ""
             texts = [self._text(line["key"], name) for name in self.accelerators]
             rest = (record.solver, noted, *(_shown(line[name]) for name in _ALIKE))

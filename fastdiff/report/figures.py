@@ -14,7 +14,6 @@ import plotly.io as pio
 from ..metrics.direction import sign, words
 from .effects import Effect, Effects
 from .pareto import far, front
-from .rows import Cells
 
 INK, PAPER, RULE, MUTED = "#2b2b2b", "#ffffff", "#dcdcdc", "#808080"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#999933", MUTED)  # Okabe and Ito

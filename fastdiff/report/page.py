@@ -120,7 +120,9 @@ def report(story: Story, still: bytes | None = None, papers: str = "") -> str:
         "effects": effects_table(effects) if effects.main else None,
         "heats": [(f"heat-{i}", title, f.layout.height) for i, (title, f) in enumerate(heats.items())],
         "calls": calls_table(calls, story) if calls else None,
-        "measures": [table for name, columns in more.items() if columns for table in measures_tables(story, name, columns)],
+        "measures": [
+            table for name, columns in more.items() if columns for table in measures_tables(story, name, columns)
+        ],
         "measured": page_text.MEASURES,
         "meanings": page_text.meanings(story.every, story.base),
         "environment": page_text.environment([story.cells.records[key] for key in story.every["key"]]),
@@ -150,7 +152,11 @@ def _render(title: str, sections: list, facts: dict | None, scripts: Sequence[st
     given |= {"sections": sections, "facts": None if facts is None else Markup(_json(facts))}
     given |= {"scripts": [Markup(code) for code in codes], "story": None}
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"code": _code, "anchor": anchor, "breaks": _breaks}
     return environment.from_string(_asset("page.html.j2")).render(given | context)

@@ -35,5 +35,7 @@ def stills(folder: Path, figures: dict[str, dict[str, str]]) -> str:
         data = base64.b64encode((folder / f"{name}.svg").read_bytes()).decode()
         picture = f'<img class="still" alt="{escape(words["title"])}" src="data:image/svg+xml;base64,{data}">'
         caption = f"<figcaption>{escape(words['sentence'])}</figcaption>"
-        parts.append(f"<details><summary>{escape(words['title'])}</summary><figure>{picture}{caption}</figure></details>")
+        parts.append(
+            f"<details><summary>{escape(words['title'])}</summary><figure>{picture}{caption}</figure></details>"
+        )
     return "".join(parts)

@@ -85,7 +85,9 @@ def sheet(rows: list[tuple[str, np.ndarray]], count: int = COUNT, height: int = 
     height: of a row, in pixels.
     """
     strips = [strip(pixels[:count], 255).convert("RGB") for _, pixels in rows]
-    strips = [each.resize((round(each.width * height / each.height), height), Image.Resampling.NEAREST) for each in strips]
+    strips = [
+        each.resize((round(each.width * height / each.height), height), Image.Resampling.NEAREST) for each in strips
+    ]
     left = 16 + max(round(7 * len(part)) for label, _ in rows for part in label.split("\n"))
     gap = round(height / 12)
     whole = Image.new("RGB", (left + max(each.width for each in strips), (height + gap) * len(rows)), "white")
