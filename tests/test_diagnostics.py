@@ -23,7 +23,7 @@ from fastdiff.diagnostics.printed import printed
 from fastdiff.diffusion.noise import noise_of
 from fastdiff.diffusion.schedules import Schedule
 from fastdiff.diffusion.spacing import even
-from fastdiff.report.figures import render
+from fastdiff.diagnostics.print_style import render
 from fastdiff.samplers import preset
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import walk
