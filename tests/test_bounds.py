@@ -79,7 +79,7 @@ def test_a_cached_chain_has_a_bound_whose_joint_mse_is_its_own(tmp_path):
     assert uncached.record.values[NLL].value < values["joint"]
 
 
-def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_plain_ddpm(ledger):
+def test_the_table_has_bounds_in_a_column_of_their_own_judged_against_the_baseline(ledger):
     frame = table(ledger, ledger.read("grids", "nll")["keys"])
     shown = text(frame)
     assert NLL in shown and "analytic_ddpm (mse)" in shown and "fid" not in shown and "is[" not in shown

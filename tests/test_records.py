@@ -71,7 +71,8 @@ def record(**changed) -> Quality:
         "key": "a", "identity": {"generation": {"seed": 0}}, "settings": {"sampler": {"steps": 5}},
         "sampler": Applied("ddim", "ddim", {"eta": 0.0, "clip": None}), "solver": "DDIM", "baseline": False, "n": 10,
         "values": {"nll[n=10]": Value("nll", 1.5, 0.1, 1.3, 1.7, parts={"prior": 0.5}), "is[n=10]": Value("is", 9.0)},
-        "cost": Cost(5, 3, 70, 60, 20, 5), "speed_key": "b", "accelerators": (Applied("x", "x 1", {"z": 1, "a": "2,3"}),),
+        "cost": Cost(5, 3, 70, 60, 20, 5), "speed_key": "b",
+        "accelerators": (Applied("x", "x 1", {"z": 1, "a": "2,3"}),),
     }  # fmt: skip
     return Quality(**given | changed)
 

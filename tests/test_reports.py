@@ -406,10 +406,10 @@ def test_a_knob_has_its_bare_name_unless_it_is_taken():
 
 def test_an_accelerator_that_nothing_here_knows_has_columns_words_a_legend_and_effects(tmp_path):
     ledger = Ledger(tmp_path)
-    for key, b in (("a", None), ("b", 1.2), ("c", 1.4)):
+    for name, b in (("a", None), ("b", 1.2), ("c", 1.4)):
         accelerators = [] if b is None else [Applied("freeu", f"b {b}", {"b": b})]
-        ledger.write("quality", key, invented(key, Applied("ddim", "ddim", {"eta": 0.0}), *accelerators))
-        ledger.write_influence(key, {})
+        ledger.write("quality", name, invented(name, Applied("ddim", "ddim", {"eta": 0.0}), *accelerators))
+        ledger.write_influence(name, {})
     cells = Cells(ledger)
     frame = table(cells)
     assert "b" in varying(frame) and list(frame["cell"]) == [

@@ -103,8 +103,8 @@ def _record(kind: str, path: Path) -> Record | dict:
         return data
     if data.get("schema", 1) < SCHEMA:
         raise ValueError(
-            f"{path} was written by an earlier version of fastdiff (schema {data.get('schema', 1)}, {SCHEMA} is needed);"
-            " measure into another folder (ledger=FOLDER), or delete this one"
+            f"{path} was written by an earlier version of fastdiff (schema {data.get('schema', 1)}, {SCHEMA} is needed)"
+            "; measure into another folder (ledger=FOLDER), or delete this one"
         )
     try:
         return from_json(TYPES[kind], data)

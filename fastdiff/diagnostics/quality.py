@@ -5,9 +5,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from ..bench.ledger import Ledger
-from ..report.rows import KNOBS, cached, image_columns, rows
-from ..report.tables import table
-from ..report.words import norms
+from ..report.rows import Cells, image_columns, knobs_of
+from ..report.table import table
 from .deepcache import draw_promised
 from .figure import Figure, Panels, looks
 
@@ -26,23 +25,39 @@ def measured(ledger: Ledger, asked: dict, command: str) -> tuple[pd.DataFrame, s
     asked: knobs that all cells have, including n. Where there are several machines or precisions, the most frequent
     one is taken. Raises Missing, with `command`, where there is no cell.
     """
-    frame = rows(ledger.all("quality"), ledger) if any(ledger.all("quality")) else pd.DataFrame(columns=[*KNOBS, "n"])
+    cells = Cells(ledger)
+    frame = cells.rows
     for knob, value in asked.items():
-        frame = frame[frame[knob].isna() if value is None else frame[knob] == value]
-    frame = frame.dropna(axis=1, how="all").reindex(columns=list(dict.fromkeys([*frame, *KNOBS])))
+        if knob in frame:
+            frame = frame[frame[knob].isna() if value is None else frame[knob] == value]
     columns = [column for column in image_columns(frame) if frame[column].notna().any()]
     if not columns:
-        protocol = ", ".join(f"{knob} {value}" for knob, value in asked.items() if value is not None)
-        raise Missing(f"no cell with {protocol} is in {ledger.root}: {command}")
-    frame = usual(frame.dropna(subset=columns[:1]), set(KNOBS) - MACHINE)
-    return table(ledger, frame["key"].tolist()), columns[0]
+        said = ", ".join(f"{knob} {value}" for knob, value in asked.items() if value is not None)
+        raise Missing(f"no cell with {said} is in {ledger.root}: {command}")
+    frame = usual(frame.dropna(subset=columns[:1]), set(cells.knobs) - MACHINE)
+    return _known(table(cells, frame["key"].tolist())), columns[0]
+
+
+def _known(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with a column for every knob that a figure is drawn against, at its identity where it is off."""
+    off = {"rho_bottom": 1.0, "rho_top": 1.0, "interval": 1}
+    knobs = [knob for knob in sorted(TUNING | CACHING | {"variance", "spacing", "eta"}) if knob not in frame]
+    frame = frame.reindex(columns=["key", *knobs, *list(frame)[1:]])
+    tuned, hit = (frame["accelerators"].str.contains(name) for name in ("skip_tuning", "deepcache"))
+    frame["rho_bottom"], frame["rho_top"] = (frame[name].where(tuned, off[name]) for name in ("rho_bottom", "rho_top"))
+    return frame.assign(interval=frame["interval"].where(hit, off["interval"]))
+
+
+def cached(cells: pd.DataFrame) -> pd.Series:
+    """Which cells keep the trunk of an earlier call."""
+    return cells["branch"].notna()
 
 
 def usual(frame: pd.DataFrame, free: set[str]) -> pd.DataFrame:
     """The cells that have the most frequent values of all knobs that are not `free`."""
     if frame.empty:
         return frame
-    ways = frame[[knob for knob in KNOBS if knob not in free]].apply(lambda way: str(way.tolist()), axis=1)
+    ways = frame[[knob for knob in knobs_of(frame) if knob not in free]].apply(lambda way: str(way.tolist()), axis=1)
     return frame[ways == ways.mode().iloc[0]]
 
 
@@ -150,7 +165,8 @@ def over_steps(frame: pd.DataFrame) -> pd.DataFrame:
     """Uncached cells with every factor 1, of the samplers that were measured at several steps. Column `line` names the
     sampler. Raises Missing, without a command."""
     found = frame[~cached(frame) & _untuned(frame)]
-    found = found.assign(line=[f"{cell['sampler']}{norms(cell)}" for _, cell in found.iterrows()])
+    lines = [cell["cell"].partition(f", {cell['steps']} steps")[0] for _, cell in found.iterrows()]
+    found = found.assign(line=lines)
     found = _each(found, ["line"], {"steps"})
     several = found.groupby("line")["steps"].transform("nunique") > 1
     if not several.any():

@@ -6,8 +6,8 @@ With q(a, b) the quality of the cell that has value a of one knob and b of anoth
     interaction of a and b      [q(a, b) - q(a0, b)] - [q(a, b0) - q(a0, b0)]
 
 Each is a mean over all settings of the other knobs where every cell it needs was measured. The effect of a knob alone
-is of cells that are baselines but for that knob. All cells share their noise, so the influence values of such a sum are the same
-sum of the influence values of the cells, image by image.
+is of cells that are baselines but for that knob. All cells share their noise, so the influence values of such a sum are
+the same sum of the influence values of the cells, image by image.
 
 An accelerator counts as one knob: its values are `off` and the texts that describe it (`bench.records.Applied`). Where
 more than one of its own knobs were varied, each of them is a knob too, of the cells where the accelerator is on.

@@ -202,8 +202,8 @@ def speed(cells: pd.DataFrame) -> str:
         return f"Speed is not judged: {ratio:.2f} times the old one {where}, too few for an interval."
     low, high = median_interval(alike)
     word = "indistinguishable" if low <= 1 <= high else "slower" if high < 1 else "faster"
-    return (f"Speed: {word}, {ratio:.2f} [{low:.2f}, {high:.2f}] times the old one, the median {where}. A machine drifts"
-            " between two runs, so this is no failure.")  # fmt: skip
+    return (f"Speed: {word}, {ratio:.2f} [{low:.2f}, {high:.2f}] times the old one, the median {where}. A machine"
+            " drifts between two runs, so this is no failure.")  # fmt: skip
 
 
 def _listed(names: list[str]) -> str:

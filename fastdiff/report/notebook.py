@@ -2,6 +2,11 @@
 
 import io
 
+STYLE = {  # for matplotlib.rcParams
+    "figure.dpi": 100, "savefig.dpi": 150, "font.size": 9, "axes.grid": True, "grid.color": "#dcdcdc",
+    "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "axes.prop_cycle": "cycler('color', ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9'])",
+}  # fmt: skip
 SHADES = 128  # colours of a picture: enough for grey digits and for lines with smooth edges
 
 

@@ -32,7 +32,7 @@ DRAWN = 8  # quality values that the figure can be switched to
 
 @dataclass(frozen=True)
 class Field:
-    """A cell of a table: what it shows. small: its interval. order: what it is sorted by, where it is another number."""
+    """A field of a table: what it shows. small: its interval. order: the number it is sorted by, if it is another."""
 
     text: str
     small: str = ""

@@ -213,10 +213,10 @@ def clock_warning(frame: pd.DataFrame) -> str:
 
 _METRICS = {
     "fid": "Fr\u00e9chet distance between the features of generated images and of training images. Lower is better.",
-    "clip_score": "100 times the cosine between the CLIP embeddings of an image and of its prompt, at least 0; mean over"
-    " the images. Higher is better.",
-    "nll": "variational bound on the negative log-likelihood of held-out images, in bits per dimension. Lower is better."
-    " No image is generated for it.",
+    "clip_score": "100 times the cosine between the CLIP embeddings of an image and of its prompt, at least 0; mean"
+    " over the images. Higher is better.",
+    "nll": "variational bound on the negative log-likelihood of held-out images, in bits per dimension. Lower is"
+    " better. No image is generated for it.",
 }
 
 
@@ -236,11 +236,12 @@ def meanings(frame: pd.DataFrame, base: pd.Series) -> list[str]:
         " noise in both cells; r is the correlation of the influence values. The baseline has the same sampler and"
         " steps with every accelerator off.",
         "`verdict`: better, worse or indistinguishable, corrected for multiple comparisons (Holm, 5 % over the table).",
-        "`against_equal_cost`: the same difference from the equal-cost baseline: the best baseline with fewer steps that"
-        " is at least as fast, by the clock or by its MACs. Only measured numbers of steps count.",
+        "`against_equal_cost`: the same difference from the equal-cost baseline: the best baseline with fewer steps"
+        " that is at least as fast, by the clock or by its MACs. Only measured numbers of steps count.",
         "`images_per_s`: protocol `quick`, the median over batches that were generated anyway, on"
         f" {base['device']} ({base['precision']}, batch {base['batch']}). `times_baseline`: over the baseline, at most"
-        " what the MACs promise. `speedup`: over the same cell without accelerators. `promised`: the same ratio of MACs.",
+        " what the MACs promise. `speedup`: over the same cell without accelerators. `promised`: the same ratio of"
+        " MACs.",
         "`nfe`: network calls per image. `full_calls`: calls that ran every rung. `MMACs`: million multiply-accumulates"
         " per image. `peak_mb`: memory of a batch. `trunk_mb`: memory that is kept between its calls.",
     ]

@@ -23,8 +23,8 @@ class CellView:
 
     row: its line of the table. knobs: the columns that are settings; the others become summary metrics, under names
     that W&B can sort and filter by. config: what is kept nested beside the flat knobs. generation: key of its images.
-    curve: a point a step, with any of CURVES. samples, baseline: uint8 (N C H W) of this cell and of its baseline, image
-    i from the same noise in both. uses: names of the artifacts it was measured with.
+    curve: a point a step, with any of CURVES. samples, baseline: uint8 (N C H W) of this cell and of its baseline,
+    image i from the same noise in both. uses: names of the artifacts it was measured with.
     """
 
     row: dict[str, Any]
