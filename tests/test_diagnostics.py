@@ -321,7 +321,7 @@ def test_what_is_measured_is_drawn_as_it_is_in_the_ledger(subject, ledger):
     (line,), (column,) = drawn.plotly.data, [name for name in frame if name == "fid[mnist-classifier,n=12]"]
     assert list(line.x) == [0.8, 1.0] and line.name == "3 NFE, rho_top 1"
     for key, value in zip(frame.sort_values("rho_bottom")["key"], line.y):
-        assert ledger.read("quality", key)["values"][column]["value"] == value
+        assert ledger.read("quality", key).values[column].value == value
     drawn, costs = diagnose.FIGURES["cache_costs"](subject, "cache_costs")
     assert set(costs["interval"]) == {1, 2, 3} and costs["rho_bottom"].eq(1).all()
     lines = {line.name: dict(zip(line.x, line.y)) for line in drawn.plotly.data if line.xaxis == "x"}
@@ -337,7 +337,7 @@ def test_cells_of_another_protocol_are_not_drawn_together(ledger):
 
 
 def test_one_setting_is_drawn_of_several():
-    frame = pd.DataFrame({"steps": [5, 10, 25, 5], "clip": ["x0", "x0", "x0", "none"]}).reindex(columns=quality.KNOBS)
+    frame = pd.DataFrame({"key": list("abcd"), "steps": [5, 10, 25, 5], "clip": ["x0", "x0", "x0", "none"], "n": 1})
     assert quality.usual(frame, {"steps"})["steps"].tolist() == [5, 10, 25]
 
 

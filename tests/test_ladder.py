@@ -195,8 +195,9 @@ def test_what_fell_is_checked_by_full_runs_where_the_ledger_has_them(tmp_path):
 
     def full(name: str, value: float, macs: int, spread: float = 0.1) -> None:
         psi = shared + spread * draw.normal(size=400)
-        values = {"fid[x,n=400]": {"metric": "fid", "value": value}}
-        book.write("quality", name, {"key": name, "values": values, "cost": {"macs": macs}})
+        values, cost = {"fid[x,n=400]": Value("fid", value)}, Cost(1, 1, macs, macs, macs, macs)
+        sampler = Applied("ddim", "ddim")
+        book.write("quality", name, Quality(name, {}, {}, sampler, "DDIM", True, 400, values, cost, "speed"))
         book.write_influence(name, {"fid": psi - psi.mean()})
 
     full("best", 5.0, 20)
