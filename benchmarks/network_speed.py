@@ -17,24 +17,32 @@ def by_interval(settings: dict, intervals: list[int], options: dict) -> tuple[di
     speed-up with its 95 % interval, and the speed-up that the MACs promise.
     """
     from fastdiff.bench.config import cell_of
-    from fastdiff.bench.run_cell import costs, labels_of, load_denoiser
+    from fastdiff.bench.cost import cost_of
+    from fastdiff.bench.resources import Resources, labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.profiling import interleaved
     from fastdiff.sampling.generate import generate, synchronise
 
-    cell = cell_of(settings)
+    def at(interval: int):
+        """The cell of the settings with that interval."""
+        accelerator = settings["accelerator"]
+        deepcache = accelerator["deepcache"] | {"interval": interval, "schedule": "uniform", "full": []}
+        return cell_of(settings | {"accelerator": accelerator | {"deepcache": deepcache}})
+
+    owner, cell = Resources(), cell_of(settings)
+    sampler = cell.sampler
     if cell.analytic or cell.optimal:  # neither takes time in the loop, and so the score norms are not needed
         usual = {"variance": "small"} | ({"spacing": "logsnr"} if cell.optimal else {})
-        cell = dataclasses.replace(cell, sampler=dataclasses.replace(cell.sampler, **usual))
+        sampler = dataclasses.replace(cell.sampler, **usual)
     batch = cell.device.batch
-    images, labels = np.arange(batch), labels_of(cell, load(cell.data)[0])
+    images, labels = np.arange(batch), labels_of(cell, load(cell.data)[0], owner)
     work, macs = {}, {}
     for interval in dict.fromkeys([1, *intervals]):
-        arm = dataclasses.replace(cell, deepcache=dataclasses.replace(cell.deepcache, interval=interval))
-        denoiser, name = load_denoiser(arm), f"interval {interval}"
-        macs[name] = costs(arm, denoiser)["macs"]
+        arm = dataclasses.replace(at(interval), sampler=sampler)
+        denoiser, name = load_denoiser(arm, owner), f"interval {interval}"
+        macs[name] = cost_of(arm, owner, denoiser.noise_levels, denoiser.unet.rungs).macs
         work[name] = lambda denoiser=denoiser: list(
-            generate(denoiser, cell.sampler, 0, images, labels, None, batch)
+            generate(denoiser, sampler, 0, images, labels, None, batch)
         )[0].pixels  # fmt: skip
     arms = interleaved(work, partial(synchronise, _device(cell)), batch, **options)
     first = next(iter(macs.values()))
@@ -92,20 +100,22 @@ def _images_per_s(cell, batch: int, options: dict) -> tuple[float, Callable]:
     """The speed of one full network call at that batch size, and the call."""
     import torch
 
-    from fastdiff.bench.run_cell import labels_of, load_denoiser
+    from fastdiff.bench.resources import Resources, labels_of, load_denoiser
     from fastdiff.data import load
     from fastdiff.profiling import interleaved
     from fastdiff.sampling.generate import synchronise
 
+    owner = Resources()
     cell = dataclasses.replace(cell, device=dataclasses.replace(cell.device, batch=batch))
-    denoiser, labels = load_denoiser(cell).uncached(), labels_of(cell, load(cell.data)[0])
+    denoiser, labels = load_denoiser(cell, owner).uncached(), labels_of(cell, load(cell.data)[0], owner)
     cond = None if labels is None else labels(np.arange(batch))
     x = torch.randn(batch, *denoiser.shape, device=denoiser.device)
 
     @torch.inference_mode()
     def call():
         given = torch.from_numpy(cond).to(denoiser.device) if isinstance(cond, np.ndarray) else cond
-        return denoiser.start(1, given)(x, denoiser.span[1])
+        highest = denoiser.noise_levels.span[1]
+        return denoiser.start([highest], given)(x, highest)
 
     arms = interleaved({"call": call}, partial(synchronise, _device(cell)), batch, **options)
     return arms["call"].latency.images_per_s, call

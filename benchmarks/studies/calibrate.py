@@ -22,8 +22,7 @@ def main(cfg: DictConfig) -> None:
 
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.ledger import Ledger, provenance
-    from fastdiff.bench.resources import scorer_of
-    from fastdiff.bench.run_cell import labels_of, load_denoiser
+    from fastdiff.bench.resources import Resources, labels_of, load_denoiser, scorer_of
     from fastdiff.data import load
     from fastdiff.device import device_name
     from fastdiff.files import write, write_json
@@ -52,12 +51,13 @@ def main(cfg: DictConfig) -> None:
     arms |= {f"r = {r:g}": (arm, Mixed(r, cfg.other_seed)) for r in cfg.correlations}
     arms |= {name: (cell, None) for name, cell in cells.items()}
     images, _ = load(arm.data)
-    extractor, (reference, _) = scorer_of(arm, ledger, images)
+    owner = Resources()
+    extractor, (reference, _) = scorer_of(arm, ledger, images, owner)
     pools = {}
     with tqdm(total=len(arms) * cfg.pool, unit="image") as bar:
         for name, (cell, mixed) in arms.items():
             bar.set_description(name)
-            made = load_denoiser(cell), labels_of(cell, images), extractor
+            made = load_denoiser(cell, owner), labels_of(cell, images, owner), extractor
             pools[name] = pool(cell, ledger, *made, cfg.pool, mixed, bar.update)
     distance = {name: frechet(moments(features), reference) for name, features in pools.items()}
     cases = cases_of(pools, cells, extractor(images.pixels).features, distance, cfg.real)

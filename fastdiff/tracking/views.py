@@ -48,7 +48,7 @@ def sources(ledger: Ledger, record: Quality) -> list[Source]:
 
 
 def _reference(ledger: Ledger, cell: Cell) -> Source | None:
-    if cell.metrics.bound or cell.metrics.prompted or cell.metrics.reference is not None:
+    if not cell.metrics.needs_reference or cell.metrics.reference is not None:
         return None
     name = reference_key(cell)
     paths = [ledger.path("reference", name, suffix) for suffix in (".npz", ".card.json", ".sample.npz")]

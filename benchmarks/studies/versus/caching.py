@@ -15,7 +15,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
     """Arms by branch and interval, their targets, and a table. how: precision, memory format, compile."""
     import torch
 
-    from fastdiff.profiling import call_cost, interleaved, peak_mb, trajectory_cost, trunk_bytes
+    from fastdiff.profiling import call_cost, interleaved, peak_mb, trunk_bytes
 
     arms = {"interval 1": ours(timed, batch, steps, *how)}
     pairs = [(branch, interval) for branch in (1, 2, 3) for interval in GOALS]
@@ -28,7 +28,7 @@ def measure(timed: Timed, batch: int, steps: int, how: tuple, options: dict) -> 
         name = f"branch {branch}, interval {interval}"
         shallow, arm = call_cost("hf", config(timed.width), SHAPE, branch), found[name]
         calls = [call % interval == 0 for call in range(steps)]
-        macs = trajectory_cost(full, shallow, calls).macs
+        macs = sum((full if runs else shallow).macs for runs in calls)
         promised, peak = full.macs * steps / macs, peak_mb(briefly[name], torch.device(timed.device))
         ends = arm.speedup_low / promised, arm.speedup_high / promised
         targets.append(Target(f"DeepCache, {name}: measured over promised speed-up", arm.speedup, promised,

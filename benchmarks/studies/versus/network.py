@@ -68,7 +68,7 @@ class Timed:
         from fastdiff.unets import Runner
 
         runner = Runner(unet, None if interval == 1 else branch, compile)
-        return Denoiser(unet, self.card, SkipTuning(rho), DeepCache(interval, branch), runner=runner)
+        return Denoiser(unet, self.card, (SkipTuning(rho), DeepCache(interval, branch)), runner=runner)
 
 
 def _arguments(width: int) -> dict:
