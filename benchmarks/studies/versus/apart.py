@@ -76,7 +76,7 @@ def trajectories(denoiser, batch: int, steps: int, sampler_of: Callable, cov: fl
         denoise = denoiser
         if clocked:
             run = denoiser.runner
-            kept = {name: getattr(run, name) for name in ("branch", "static", "graphs", "shallow")}
+            kept = {name: getattr(run, name) for name in ("branch", "joins", "compile", "static", "graphs", "shallow")}
             denoise = replace(denoiser, runner=SimpleNamespace(full=clocked(run.full), **kept))
         covariances = None if cov is None else [cov] * steps
         (found,) = generate(denoise, sampler_of(steps), 0, np.arange(batch), None, covariances, batch)
@@ -92,12 +92,11 @@ def bare(denoiser, batch: int, steps: int) -> Callable:
     weight = next(denoiser.unet.parameters())
     x = torch.randn(batch, *denoiser.shape, dtype=weight.dtype, device=denoiser.device)
     c_noise = torch.full((batch,), 500.0, device=denoiser.device)
-    ones = torch.ones(denoiser.unet.rungs, device=denoiser.device) if denoiser.runner.static else None
 
     def work(steps: int = steps, clocked: Callable | None = None) -> None:
         call = denoiser.runner.full if clocked is None else clocked(denoiser.runner.full)
         with torch.inference_mode():
             for _ in range(steps):
-                call(x, c_noise, None, ones)
+                call(x, c_noise, None)
 
     return work

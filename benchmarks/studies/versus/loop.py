@@ -50,20 +50,22 @@ def _walks(word: str, unet, forward, x) -> dict:
     """The official forward, and the walk with factors 1 and 0.5: all eager or all compiled."""
     import torch
 
+    from fastdiff.accelerators import SkipTuning, joins_of
     from fastdiff.unets import Runner
 
     compiled = word == "compiled"
-    runner = Runner(unet, None, "default" if compiled else "none")
+    joins = joins_of((SkipTuning(0.5, 0.5),), unet.rungs)
+    runner = Runner(unet, joins, None, "default" if compiled else "none")
     straight = torch.compile(forward, fullgraph=True, dynamic=False) if compiled else forward
     c_noise = torch.full((len(x),), 500.0, device=x.device)
-    ones = torch.ones(unet.rungs, device=x.device) if compiled else None  # in eager mode a factor of 1 is left out
-    halves = torch.full((unet.rungs,), 0.5, device=x.device)
+    ones = torch.ones(unet.rungs, 1, device=x.device) if compiled else None  # in eager mode a factor of 1 is left out
+    halves = torch.full((unet.rungs, 1), 0.5, device=x.device)
 
     def inferred(call, *arguments):
         return torch.inference_mode()(lambda: call(*arguments))
 
     return {
         f"straight forward, {word}": inferred(straight, x, c_noise),
-        f"walk, {word}": inferred(runner.full, x, c_noise, None, ones),
-        f"walk with factors, {word}": inferred(runner.full, x, c_noise, None, halves),
+        f"walk, {word}": inferred(runner.full, x, c_noise, None, (ones,)),
+        f"walk with factors, {word}": inferred(runner.full, x, c_noise, None, (halves,)),
     }

@@ -63,12 +63,13 @@ class Timed:
 
     def denoiser(self, unet, interval: int = 1, branch: int = 1, rho: float = 1.0, compile: str = "none"):
         """Our denoiser of the network, with DeepCache and Skip-Tuning."""
-        from fastdiff.accelerators import DeepCache, SkipTuning
+        from fastdiff.accelerators import DeepCache, SkipTuning, branch_of, joins_of
         from fastdiff.sampling.denoiser import Denoiser
         from fastdiff.unets import Runner
 
-        runner = Runner(unet, None if interval == 1 else branch, compile)
-        return Denoiser(unet, self.card, (SkipTuning(rho), DeepCache(interval, branch)), runner=runner)
+        accelerators = tuple(each for each in (SkipTuning(rho), DeepCache(interval, branch)) if not each.off)
+        runner = Runner(unet, joins_of(accelerators, unet.rungs), branch_of(accelerators), compile)
+        return Denoiser(unet, self.card, accelerators, runner=runner)
 
 
 def _arguments(width: int) -> dict:

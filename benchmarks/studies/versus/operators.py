@@ -28,10 +28,10 @@ def measure(timed: Timed, batch: int, how: tuple, calls: int = 20) -> list[dict]
     gpu = timed.device.startswith("cuda")
     with torch.inference_mode():
         for _ in range(3):
-            denoiser.runner.full(x, c_noise, None, None)
+            denoiser.runner.full(x, c_noise, None)
         with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as seen:
             for _ in range(calls):
-                denoiser.runner.full(x, c_noise, None, None)
+                denoiser.runner.full(x, c_noise, None)
     spent = [
         (each.key, each.count / calls, (each.self_device_time_total if gpu else each.self_cpu_time_total) / 1e3 / calls)
         for each in seen.key_averages()
