@@ -17,7 +17,7 @@ import numpy as np
 
 from fastdiff.metrics.fid import Moments, frechet, moments
 from fastdiff.statistics.influence import Estimate, correlation, difference, first_order, frechet_expansion
-from fastdiff.statistics.jackknife import BLOCKS, frechet_left_out, jackknife
+from fastdiff_benchmarks.studies.jackknife import BLOCKS, frechet_left_out, jackknife
 
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]  # features (n D) of both arms
 

@@ -14,11 +14,9 @@ from .influence import (
     prdc_influence,
     standard_error,
 )
-from .jackknife import BLOCKS, frechet_left_out, jackknife, jackknife_error
 from .verdicts import LEVEL, WORDS, Verdict, holm, p_value, verdicts
 
 __all__ = [
-    "BLOCKS",
     "LEVEL",
     "WORDS",
     "Estimate",
@@ -29,11 +27,8 @@ __all__ = [
     "few",
     "first_order",
     "frechet_expansion",
-    "frechet_left_out",
     "holm",
     "inception_score_influence",
-    "jackknife",
-    "jackknife_error",
     "kid_influence",
     "outside",
     "p_value",

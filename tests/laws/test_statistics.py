@@ -14,15 +14,13 @@ from fastdiff.statistics import (
     difference,
     estimate,
     frechet_expansion,
-    frechet_left_out,
     holm,
-    jackknife,
-    jackknife_error,
     outside,
     p_value,
     standard_error,
     verdicts,
 )
+from fastdiff_benchmarks.studies.jackknife import frechet_left_out, jackknife, jackknife_error
 
 D = 12
 MIX = np.random.default_rng(99).normal(size=(D, D)) / D**0.5

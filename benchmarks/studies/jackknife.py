@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from ..metrics.fid import Moments, frechet
-from .influence import Estimate
+from fastdiff.metrics.fid import Moments, frechet
+from fastdiff.statistics.influence import Estimate
 
 BLOCKS = 40
 
