@@ -111,8 +111,8 @@ def test_a_cell_of_every_family_under_all_plans_at_once(settings, tmp_path, name
     for arm, conf in {"plain": base, "all plans": tuned}.items():
         cell = cell_of(conf)
         outcome = run_cell(cell, ledger, conf)
-        assert outcome.kind == "quality", outcome.record["reason"]
-        cost, calls = outcome.record["cost"], len(calls_of(cell))
-        assert cost["nfe"] == calls and (cost["full_calls"] < calls) == (arm != "plain")
+        assert outcome.kind == "quality", outcome.record.reason
+        cost, calls = outcome.record.cost, len(calls_of(cell))
+        assert cost.nfe == calls and (cost.full_calls < calls) == (arm != "plain")
         images[arm] = ledger.samples(key(cell.generation()))
     assert images["plain"].std() > 1 and not np.array_equal(images["plain"], images["all plans"])

@@ -228,7 +228,7 @@ def test_trunk_bytes_are_those_of_the_tensor_that_a_trajectory_really_keeps(rand
 
     random_unet.__class__ = Kept
     with torch.inference_mode():
-        denoise = Denoiser(random_unet, make_card(), deepcache=DeepCache(2, branch)).start(2, torch.tensor([0, 1, 2]))
+        denoise = Denoiser(random_unet, make_card(), (DeepCache(2, branch),)).start([1.0, 0.5], torch.tensor([0, 1, 2]))
         for sigma in (1.0, 0.5):
             denoise(torch.zeros(3, 1, 8, 8), sigma)
     full, shallow = kept
@@ -245,12 +245,16 @@ def test_a_trunk_of_several_tensors_counts_them_all():
     with torch.inference_mode():
         for branch in range(1, net.rungs + 1):
             x, c_noise = torch.zeros(2, 3, 16, 16), torch.zeros(2)
-            tensors = [t for t in walk(net, x, c_noise, None, torch.ones(net.rungs), branch)[1] if t is not None]
+            tensors = [t for t in walk(net, x, c_noise, None, None, branch)[1] if t is not None]
             assert 2 * trunk_bytes("edm", arch, (3, 16, 16), branch, 4) == sum(t.numel() * 4 for t in tensors)
             assert len(tensors) == (2 if branch < 4 else 1)  # the image so far joins at the second level
 
 
-@pytest.mark.parametrize("branch", [0, 7])
+def test_branch_0_keeps_the_output(make_card):
+    assert trunk_bytes("native", make_card().arch, (1, 8, 8), 0, 4, labels=True) == 1 * 8 * 8 * 4
+
+
+@pytest.mark.parametrize("branch", [-1, 7])
 def test_a_branch_that_the_network_does_not_have_keeps_nothing_that_could_be_told(make_card, branch):
     with pytest.raises(ValueError, match=f"branch is {branch}; this network's skips are 1 .. 6"):
         trunk_bytes("native", make_card().arch, (1, 8, 8), branch, 4)

@@ -80,8 +80,8 @@ def test_looking_changes_no_bit_of_what_the_network_says(denoiser):
     ((x0, noise, cond),) = noised()
     x, seen = x0 + noise(0), []
     with torch.inference_mode():
-        beside = watched(denoiser, lambda i, u, d: seen.append(i)).start(1, cond)(x, 1.0)
-        assert torch.equal(beside, denoiser.start(1, cond)(x, 1.0))
+        beside = watched(denoiser, lambda i, u, d: seen.append(i)).start([1.0], cond)(x, 1.0)
+        assert torch.equal(beside, denoiser.start([1.0], cond)(x, 1.0))
     assert seen == list(reversed(range(denoiser.unet.rungs)))
 
 
@@ -89,15 +89,16 @@ def test_rho_scales_the_skip_alone(random_unet):
     ((x0, noise, cond),) = noised()
     found = {}
     for rho in (1.0, 0.5, 0.25):
-        scales = torch.ones(random_unet.rungs)
-        scales[0] = rho
+
+        def scaled(i, h, skip, rho=rho):
+            return h, skip * (rho if i == 0 else 1.0)
 
         def see(i, u, d, rho=rho):
             if i == 0:
                 found[rho] = u, d
 
         with torch.inference_mode():
-            walk(Watched(random_unet, see), x0 + noise(0), torch.ones(4), cond, scales)
+            walk(Watched(random_unet, see), x0 + noise(0), torch.ones(4), cond, scaled)
     for rho in (0.5, 0.25):
         assert torch.equal(found[rho][0], found[1.0][0]) and torch.equal(found[rho][1], rho * found[1.0][1])
 
@@ -118,11 +119,11 @@ def test_the_denoising_loss_of_a_gaussian_with_the_exact_denoiser_is_its_closed_
     card = make_card(classes=0)
 
     def eps(x, c_noise, cond):  # x = x / sqrt(1 + sigma^2), and c_noise = n
-        sigma = float(card.levels[round(float(c_noise[0])) - 1])
+        sigma = float(card.noise_levels.levels[round(float(c_noise[0])) - 1])
         return x * (1 + sigma**2) ** 0.5 * sigma / (S2 + sigma**2)
 
     x0 = S2**0.5 * noise_of(1, np.arange(n), (1, 8, 8))(0)
-    sigmas = [float(card.levels[i]) for i in (10, 300, 700, 999)]
+    sigmas = [float(card.noise_levels.levels[i]) for i in (10, 300, 700, 999)]
     batches = [(x0, noise_of(0, np.arange(n), (1, 8, 8)), None)]
     found = skip_tuning.denoising_losses(Denoiser(fake_unet(eps), card), batches, sigmas, [SkipTuning(0.8, 0.8)])
     for _, line in found.iterrows():
@@ -148,7 +149,7 @@ def test_features_are_compared_with_those_of_the_clean_image(denoiser):
     assert found["space"].tolist() == ["pixel", "feature"] * 2
     ((x0, noise, cond),) = noised()
     with torch.inference_mode():
-        gap = (denoiser.start(1, cond)(x0 + noise(0), 1.0) - x0).flatten(1).double()
+        gap = (denoiser.start([1.0], cond)(x0 + noise(0), 1.0) - x0).flatten(1).double()
     assert found["loss"][0] == pytest.approx(float(gap.square().mean()), rel=1e-6)
     assert found["loss"][1] == pytest.approx(float(gap[:, :5].square().mean()), rel=1e-5)
 

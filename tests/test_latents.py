@@ -181,7 +181,7 @@ def test_a_cell_s_images_are_those_of_its_prompts(parts, conf):
 def test_texts_cost_operations_too(parts, conf):
     full, cell = call_cost("hf", UNET, (4, 8, 8)), cell_of(conf)
     assert 0 < full.conv_macs < full.layer_macs < full.macs
-    assert cost_of(cell, Resources())["macs"] == full.macs * 5 * 2
+    assert cost_of(cell, Resources()).macs == full.macs * 5 * 2
 
 
 def test_what_latents_cannot_do_is_said(conf):

@@ -191,7 +191,7 @@ def test_statistics_from_a_file_are_another_protocol_and_another_key(cell, tmp_p
     found = reference_of(given, Ledger(tmp_path), None, None)
     assert found.sample is None and np.allclose(found.moments.mean, draw.mean(0))
     values, _ = score(given, draw[:20].astype(np.float16), np.full((20, 10), 0.1), found)
-    assert sorted(value["metric"] for value in values.values()) == ["fid", "is"]  # the others need features
+    assert sorted(value.metric for value in values.values()) == ["fid", "is"]  # the others need features
 
 
 def test_statistics_of_another_extractor_and_halves_of_a_file_are_refused(cell, tmp_path):

@@ -124,7 +124,7 @@ def check_branch(branch: int | None, rungs: int) -> None:
         raise ValueError(
             f"branch is {branch}, but this network is not cut into rungs: only branch 0, its output, exists"
         )
-    if branch and branch > rungs:
+    if branch and not 0 < branch <= rungs:
         raise ValueError(f"branch is {branch}; this network's skips are 1 .. {rungs}")
 
 

@@ -37,7 +37,7 @@ def test_both_forms_are_one_network_bit_for_bit():
     timed, x = Timed(32, "cpu"), torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     c_noise = torch.full((2,), 500.0)
     with torch.inference_mode():
-        ours, _ = timed.denoiser(timed.ours()).runner.full(x, c_noise, None, None)
+        ours, _ = timed.denoiser(timed.ours()).runner.full(x, c_noise, None)
         assert torch.equal(ours, timed.official()(x, c_noise).sample)
 
 
