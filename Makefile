@@ -82,9 +82,10 @@ calibrate: setup ## Do intervals and verdicts hold? Pools of 20,000 images per a
 tune: setup ## Choose a knob's value on one set of noise and reference images, confirm it on another
 	$(PY) benchmarks/tune.py $(ARGS)
 
-lint: setup ## Check style and formatting
+lint: setup ## Check style, formatting and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(PY) -m mypy
 
 format: setup ## Fix style and formatting
 	$(PY) -m ruff check --fix .

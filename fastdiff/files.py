@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def write(path: Path, fill: Callable) -> Path:
     return path
 
 
-def write_json(path: Path, value, sort_keys: bool = True) -> Path:
+def write_json(path: Path, value: Any, sort_keys: bool = True) -> Path:
     return write(path, lambda file: file.write(json.dumps(value, indent=1, sort_keys=sort_keys).encode()))
 
 

@@ -4,6 +4,7 @@ import math
 import types
 import typing
 from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
 
 
 def build(cls, settings: dict, where: str):
@@ -27,7 +28,7 @@ def build(cls, settings: dict, where: str):
     return cls(**{name: coerced(value, hints[name], f"{where}.{name}") for name, value in settings.items()})
 
 
-def coerced(value, hint, where: str):
+def coerced(value: Any, hint: Any, where: str):
     """A value as the type that a field asks for. Raises ValueError, naming the knob `where`, for any other."""
     kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if value is None and type(None) in kinds:

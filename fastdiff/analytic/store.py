@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..weights.checkpoints import read_array
 from .score_norms import Joint, Norm, Store
 
 
-def read_store(path: Path, kind: type = Norm) -> dict:
+def read_store(path: Path, kind: Any = Norm) -> dict:
     """Stored norms; empty when there are none yet. Norms of stores that know eps_ms alone have no mse.
 
     The file has a list for each statistic of `kind`, of [sigma, mean, se], or of [t, t_full, r, mean, se] for shallow
@@ -26,7 +27,7 @@ def read_store(path: Path, kind: type = Norm) -> dict:
     return {at: kind(*values) for at, values in found.items()}
 
 
-def write_store(path: Path, identity: dict, norms: Store, kind: type = Norm) -> None:
+def write_store(path: Path, identity: dict, norms: Store, kind: Any = Norm) -> None:
     """Add norms to a store, keeping those that are there."""
     merged = {**read_store(path, kind), **norms}
     lists = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Blocks(NamedTuple):
     seconds: list[float]
 
 
-def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] | None) -> Callable:
+def sampling(cell: Cell, denoiser: Any, labels: Callable | None, cov_x0: list[float] | None) -> Callable:
     """indices -> the batches of those images."""
     from ..diffusion.noise import IMAGES, noise_of
     from ..sampling.generate import generate
@@ -33,7 +33,7 @@ def sampling(cell: Cell, denoiser, labels: Callable | None, cov_x0: list[float] 
 
 
 def blocks(
-    cell: Cell, ledger: Ledger, sample: Callable, extractor, progress: Callable, keep: Callable, texts=None
+    cell: Cell, ledger: Ledger, sample: Callable, extractor: Any, progress: Callable, keep: Callable, texts: Any = None
 ) -> Blocks:
     """The blocks of a cell's n images.
 

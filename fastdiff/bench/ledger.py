@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Ledger:
     def influence(self, cell_key: str) -> dict[str, np.ndarray]:
         return read_npz(self.path("quality", cell_key, ".npz"))
 
-    def forget(self, cell, speed_key: str | None) -> None:
+    def forget(self, cell: Any, speed_key: str | None) -> None:
         """Delete what a cell left, so that it is measured anew; score norms and references stay, and blocks and speed
         too where the cell made none (no speed_key)."""
         from .cell import key

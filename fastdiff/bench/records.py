@@ -167,7 +167,7 @@ class Paired:
 TYPES = {cls.kind: cls for cls in (Quality, Speed, Failed, Paired)}
 
 
-def to_json(value) -> Any:
+def to_json(value: Any) -> Any:
     """A record, or a part of one, as JSON. A field that is None is left out."""
     if is_dataclass(value):
         pairs = ((f.name, getattr(value, f.name)) for f in fields(value))

@@ -6,7 +6,7 @@ card matches.
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Reference(NamedTuple):
     sample: Sample | None
 
 
-def reference_of(cell: Cell, ledger: Ledger, images, extractor) -> Reference | None:
+def reference_of(cell: Cell, ledger: Ledger, images: Any, extractor: Any) -> Reference | None:
     """The reference of a cell, or None where its metrics need none. It is computed where the ledger has none.
 
     Raises ValueError, naming the field, where kept statistics do not match the cell.

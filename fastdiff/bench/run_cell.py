@@ -135,7 +135,8 @@ def _measure(
             ledger.write("speed", speed["key"], from_json(Speed, speed | machine))
         if (known := scored(cell, ledger)) is not None:  # only the speed of this machine was missing
             return known
-        if (old := ledger.read("quality", cell.key)) is not None and not found.made:  # its images are as they were
+        old = ledger.read("quality", cell.key)
+        if isinstance(old, Quality) and not found.made:  # its images are as they were
             ledger.write_influence(cell.key, influence)
             known = replace(old, scored=SCORED, values=values, rescored=machine["made"])
             return ledger.write("quality", cell.key, known)
@@ -221,7 +222,8 @@ def memory(cell: Cell, denoiser: Any, labels: Callable | None, resources: Resour
     if branch is not None:
         held = most_kept(calls) * DTYPES[cell.device.precision].itemsize
         of = [card.family, card.arch, list(denoiser.shape), branch, card.classes > 0]
-        kept = held * resources.get("trunk", of, lambda: trunk_bytes(*of[:2], denoiser.shape, branch, 1, of[4]))
+        made = (card.family, card.arch, denoiser.shape, branch, 1, card.classes > 0)
+        kept = held * resources.get("trunk", of, lambda: trunk_bytes(*made))
 
     def peak() -> float | None:
         cond = condition(labels, np.arange(batch), denoiser.device)

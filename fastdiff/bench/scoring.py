@@ -1,6 +1,7 @@
 """Quality values of a cell with their intervals, from the features of its images."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,9 @@ def _protocol(cell: Cell, metric: str, n: int, *words: str) -> str:
     return cell.metrics.protocol(metric, n, *words, *part)
 
 
-def score_bound(cell: Cell, denoiser, held_out, cov_x0: list[float] | None, progress) -> tuple[dict, dict]:
+def score_bound(
+    cell: Cell, denoiser: Any, held_out: Any, cov_x0: list[float] | None, progress: Callable
+) -> tuple[dict, dict]:
     """The likelihood bound on the first n held-out images, in bits per dimension, in the form that `score` returns.
 
     The value also has the bound's `parts`. cov_x0: the score covariances of an analytic variance.

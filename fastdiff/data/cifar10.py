@@ -69,7 +69,8 @@ class _Limited(gzip.GzipFile):
     tarfile reads a header that extends the next one whole, and a small file may unpack to gigabytes of it.
     """
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
+        size = -1 if size is None else size
         if not 0 <= size <= AT_ONCE or self.tell() > WHOLE:
             raise tarfile.ReadError("it unpacks to far more than the official archive")
         return super().read(size)

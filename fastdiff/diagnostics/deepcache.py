@@ -5,6 +5,7 @@ similarity of calls i and j    mean over images of <u_i, u_j> / (||u_i|| ||u_j||
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,8 @@ BATCH = 16  # images at once: the trunks of all their calls are in memory
 
 
 def similarities(
-    denoiser,
-    sampler,
+    denoiser: Any,
+    sampler: Any,
     branches: Iterable[int],
     n: int,
     seed: int,
@@ -56,7 +57,7 @@ def similarities(
     return {branch: np.stack(each) for branch, each in found.items()}
 
 
-def cosines(states) -> np.ndarray:
+def cosines(states: Any) -> np.ndarray:
     """Cosine (T T) between all pairs of T vectors (T F), in float64."""
     import torch
 
@@ -95,7 +96,7 @@ def similarity_figure(found: dict[str, dict[int, np.ndarray]], name: str, protoc
     return panels.figure(name, "Similarity of the trunk between all pairs of calls", sentence)
 
 
-def costs(card, calls: int, intervals: Iterable[int]) -> pd.DataFrame:
+def costs(card: Any, calls: int, intervals: Iterable[int]) -> pd.DataFrame:
     """MACs per image of a trajectory of `calls` network calls, for every branch and every interval (uniform schedule).
 
     card: a resolved model card. Columns: branch, interval, macs; promised: the uncached trajectory's MACs over these.
@@ -111,7 +112,7 @@ def costs(card, calls: int, intervals: Iterable[int]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def rungs_of(card) -> int:
+def rungs_of(card: Any) -> int:
     """How many skips the network of a card has. No weights are read."""
     import torch
 

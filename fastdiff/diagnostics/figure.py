@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -144,7 +145,7 @@ def looks(names: Iterable) -> dict[object, dict[str, str]]:
     }
 
 
-def interval(mean, se):
+def interval(mean: Any, se: Any):
     """Both ends of the 95 % interval of a mean."""
     return {"low": mean - Z95 * se, "high": mean + Z95 * se}
 

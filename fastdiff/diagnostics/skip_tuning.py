@@ -7,6 +7,7 @@ feature loss  E ||f(x0_net) - f(x0)||^2 / D  the extractor f sees images of 8 bi
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ def called(plan: SkipTuning) -> str:
 
 
 def norm_ratios(
-    denoiser, batches: list[tuple], sigmas: Iterable[float], plans: Sequence[SkipTuning], progress: Callable = iter
+    denoiser: Any, batches: list[tuple], sigmas: Iterable[float], plans: Sequence[SkipTuning], progress: Callable = iter
 ) -> pd.DataFrame:
     """prop_i of every rung, noise level and plan.
 
@@ -70,7 +71,7 @@ def over_rungs(ratios: pd.DataFrame) -> pd.DataFrame:
 
 
 def denoising_losses(
-    denoiser,
+    denoiser: Any,
     batches: list[tuple],
     sigmas: Iterable[float],
     plans: Sequence[SkipTuning],

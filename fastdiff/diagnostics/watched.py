@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 
 class Watched:
@@ -11,17 +12,17 @@ class Watched:
     by its factor of Skip-Tuning.
     """
 
-    def __init__(self, unet, see: Callable):
+    def __init__(self, unet: Any, see: Callable):
         self.unet, self.see = unet, see
 
     def __getattr__(self, name: str):
         return getattr(self.unet, name)
 
-    def up(self, i, h, skip, emb):
+    def up(self, i: int, h: Any, skip: Any, emb: Any):
         self.see(i, h[0] if isinstance(h, tuple) else h, skip)  # NCSN++ carries (x, aux) and joins x
         return self.unet.up(i, h, skip, emb)
 
 
-def watched(denoiser, see: Callable):
+def watched(denoiser: Any, see: Callable):
     """The denoiser with its network watched. Every call is full and eager."""
     return replace(denoiser.uncached(), unet=Watched(denoiser.unet, see), runner=None)

@@ -7,6 +7,7 @@ the body and the tail of a tensor; after rounding to float32 that difference is 
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,9 @@ def uniform_labels(seed: int, classes: int, indices: Sequence[int]):
     return (words[0] * classes >> 32).numpy()
 
 
-def noise_of(seed: int, indices: Sequence[int], shape: tuple[int, ...], device="cpu", stream: int = SAMPLING) -> Noise:
+def noise_of(
+    seed: int, indices: Sequence[int], shape: tuple[int, ...], device: Any = "cpu", stream: int = SAMPLING
+) -> Noise:
     """The noise of images `indices` (their numbers, >= 0) under a seed in [0, 2**32)."""
     if not 0 <= seed <= _WORD:
         raise ValueError(f"seed is {seed}; it must be in 0 .. 2**32 - 1")

@@ -10,8 +10,11 @@ import math
 from dataclasses import dataclass, fields
 from functools import cached_property
 from numbers import Real
+from typing import Any
 
 import numpy as np
+
+Sigma = Any  # a float, or a tensor of any shape
 
 
 def _log(v):
@@ -32,13 +35,13 @@ def _nearest(levels: np.ndarray, sigma):
 class Eps:
     """The form of a network that predicts eps of x / sqrt(1 + sigma^2), which is what a VP process makes of x."""
 
-    def skip(self, sigma):
+    def skip(self, sigma: Sigma):
         return 1.0
 
-    def out(self, sigma):
+    def out(self, sigma: Sigma):
         return -sigma
 
-    def scale(self, sigma):
+    def scale(self, sigma: Sigma):
         return (1 + sigma**2) ** 0.5
 
 
@@ -68,17 +71,17 @@ class Discrete(Eps):
     def domain(self) -> tuple[float, float]:
         return self.span
 
-    def skip(self, sigma):
+    def skip(self, sigma: Sigma):
         if self.predicts == "v":
             return 1 / (1 + sigma**2)
         return float(self.predicts == "eps")
 
-    def out(self, sigma):
+    def out(self, sigma: Sigma):
         if self.predicts == "x0":
             return 1.0
         return -sigma if self.predicts == "eps" else -sigma / self.scale(sigma)
 
-    def noise(self, sigma):
+    def noise(self, sigma: Sigma):
         where = sigma if isinstance(sigma, Real) else sigma.double().cpu().numpy()
         n = np.interp(np.log(where), np.log(self.levels), np.arange(1, len(self.levels) + 1))
         fed = self.time_scale * (n + self.time_shift)
@@ -103,16 +106,16 @@ class EDM:
     def domain(self) -> tuple[float, float]:
         return self.sigma_min, self.sigma_max
 
-    def skip(self, sigma):
+    def skip(self, sigma: Sigma):
         return self.sigma_data**2 / (sigma**2 + self.sigma_data**2)
 
-    def out(self, sigma):
+    def out(self, sigma: Sigma):
         return sigma * self.sigma_data / self.scale(sigma)
 
-    def scale(self, sigma):
+    def scale(self, sigma: Sigma):
         return (sigma**2 + self.sigma_data**2) ** 0.5
 
-    def noise(self, sigma):
+    def noise(self, sigma: Sigma):
         return _log(sigma) / 4
 
 
@@ -130,7 +133,7 @@ class VP(Eps):
     def sigma(self, t: float) -> float:
         return math.sqrt(math.expm1(0.5 * self.beta_d * t**2 + self.beta_min * t))
 
-    def t(self, sigma):
+    def t(self, sigma: Sigma):
         """The inverse of sigma(t)."""
         return ((self.beta_min**2 + 2 * self.beta_d * _log(1 + sigma**2)) ** 0.5 - self.beta_min) / self.beta_d
 
@@ -142,7 +145,7 @@ class VP(Eps):
     def domain(self) -> tuple[float, float]:
         return self.sigma(self.epsilon_t), self.sigma(1)
 
-    def noise(self, sigma):
+    def noise(self, sigma: Sigma):
         """(M - 1) t(sigma) in float32, the precision of the official code.
 
         A Fourier embedding multiplies it by 2 pi f, with f up to about 50. The last digit of float32 (6e-5 near 999) is
@@ -172,16 +175,16 @@ class VE:
     def domain(self) -> tuple[float, float]:
         return self.span
 
-    def skip(self, sigma):
+    def skip(self, sigma: Sigma):
         return 1.0
 
-    def out(self, sigma):
+    def out(self, sigma: Sigma):
         return sigma
 
-    def scale(self, sigma):
+    def scale(self, sigma: Sigma):
         return 1.0
 
-    def noise(self, sigma):
+    def noise(self, sigma: Sigma):
         return _log(0.5 * sigma)
 
 
@@ -228,7 +231,7 @@ class IDDPM(Eps):
     def domain(self) -> tuple[float, float]:
         return float(self.u[-2]), float(self.u[0])
 
-    def noise(self, sigma):
+    def noise(self, sigma: Sigma):
         fed = self.M - 1 - _nearest(self.u, sigma)
         return float(fed) if isinstance(sigma, Real) else fed.to(sigma.dtype)
 
@@ -242,7 +245,7 @@ WRAPPERS = {"EDMPrecond": EDM, "VPPrecond": VP, "VEPrecond": VE, "iDDPMPrecond":
 NETWORKS = ("SongUNet", "DhariwalUNet")  # what these wrap (`fastdiff.unets.edm`)
 
 
-def official_name(word: str, name: str, menu) -> str:
+def official_name(word: str, name: str, menu: Any) -> str:
     """The one of `menu` that arch word `word` names: prefixes (training.networks.), case and a missing suffix (edm, vp,
     ve, iddpm) do not count."""
     bare = str(name).rpartition(".")[2].lower()

@@ -9,7 +9,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..files import locate, sha256
 from ..knobs import build
@@ -53,7 +53,7 @@ class MetricsCard:
     def look_for_files(self) -> None:
         """Raise FileNotFoundError or ValueError where a file is missing or is not the card's."""
 
-    def check(self, cell) -> None:
+    def check(self, cell: Any) -> None:
         """Raise ValueError for a cell that cannot be measured by this card."""
 
     def protocol(self, metric: str, n: int, *words: str) -> str:
@@ -129,7 +129,7 @@ class ImageMetrics(MetricsCard):
     def look_for_files(self) -> None:
         self.extractor_class.look_for_weights(self)
 
-    def check(self, cell) -> None:
+    def check(self, cell: Any) -> None:
         n = cell.budget.n
         if self.extractor_class.classifies and n < self.is_splits:
             raise ValueError(f"budget.n is {n}; metrics.is_splits={self.is_splits} needs at least as many images")
@@ -187,7 +187,7 @@ class LikelihoodBound(MetricsCard):
 
     generates_images = False
 
-    def check(self, cell) -> None:
+    def check(self, cell: Any) -> None:
         from ..analytic.likelihood_bound import check
 
         check(cell)

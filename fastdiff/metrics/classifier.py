@@ -10,7 +10,7 @@ class Classifier(nn.Module):
     The features are taken before the last activation, where no dimension is dead: their covariance has full rank.
     """
 
-    def __init__(self, size=28, in_channels=1, width=32, features=64, classes=10):
+    def __init__(self, size: int = 28, in_channels: int = 1, width: int = 32, features: int = 64, classes: int = 10):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, width, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(width)

@@ -5,6 +5,7 @@ import shutil
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -133,7 +134,9 @@ class CleanFidExtractor(Extractor):
         pinned(card)  # building the network would let clean-fid download by itself, and torchvision print warnings
 
 
-def features_of(network, resize, pixels: np.ndarray, batch: int, device="cpu", threads: int = 1) -> np.ndarray:
+def features_of(
+    network: Any, resize: Any, pixels: np.ndarray, batch: int, device: Any = "cpu", threads: int = 1
+) -> np.ndarray:
     """Features float32 (N D) of pixels uint8 (N C H W). network: (B 3 299 299) -> (B D). resize: `build_resize`."""
     import torch
 

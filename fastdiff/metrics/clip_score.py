@@ -113,7 +113,7 @@ class ClipScoreExtractor:
     ModuleNotFoundError without transformers.
     """
 
-    def __init__(self, card: Any, device="cpu"):
+    def __init__(self, card: Any, device: Any = "cpu"):
         import torch
 
         try:

@@ -6,6 +6,8 @@ every row in its place. The value is therefore the same, to the last digit, in a
 In a `MetricCollection` list FID, KID and PRDC of the same images in one compute group: they share one state.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -73,7 +75,7 @@ class FID(_OfFeatures):
 
     higher_is_better = False
 
-    def __init__(self, reference: Moments, n: int, dtype: torch.dtype = torch.float32, **kwargs):
+    def __init__(self, reference: Moments, n: int, dtype: torch.dtype = torch.float32, **kwargs: Any):
         super().__init__(n, len(reference.mean), dtype, **kwargs)
         self.reference = reference
 
@@ -89,7 +91,7 @@ class InceptionScore(_Images):
 
     def __init__(
         self, n: int, classes: int, splits: int = 10, order: np.ndarray | None = None,
-        dtype: torch.dtype = torch.float32, **kwargs,
+        dtype: torch.dtype = torch.float32, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(n, classes, dtype, **kwargs)
         if n < splits:
@@ -98,7 +100,7 @@ class InceptionScore(_Images):
         if not np.array_equal(np.sort(self.order), np.arange(n)):
             raise ValueError(f"the order is no permutation of 0 .. {n - 1}")
 
-    def update(self, probabilities, images) -> None:
+    def update(self, probabilities: Any, images: Any) -> None:
         """probabilities (B classes), array or tensor. images (B): the number of each image, in 0 .. n - 1."""
         self._keep(probabilities, images)
 
@@ -117,7 +119,7 @@ class KID(_OfFeatures):
 
     def __init__(
         self, reference: np.ndarray, n: int, dtype: torch.dtype = torch.float32,
-        reference_within: float | None = None, **kwargs,
+        reference_within: float | None = None, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(n, np.shape(reference)[1], dtype, **kwargs)
         self.reference, self.reference_within = np.asarray(reference), reference_within
@@ -141,7 +143,7 @@ class PRDC(_OfFeatures):
 
     def __init__(
         self, reference: np.ndarray, n: int, k: int = K, closed: bool = True, dtype: torch.dtype = torch.float32,
-        reference_radii: np.ndarray | None = None, **kwargs,
+        reference_radii: np.ndarray | None = None, **kwargs: Any,
     ):  # fmt: skip
         super().__init__(n, np.shape(reference)[1], dtype, **kwargs)
         self.reference, self.reference_radii, self.k, self.closed = np.asarray(reference), reference_radii, k, closed
@@ -158,7 +160,7 @@ class CLIPScore(_OfFeatures):
     higher_is_better = True
     called = "scores"
 
-    def __init__(self, n: int, dtype: torch.dtype = torch.float32, **kwargs):
+    def __init__(self, n: int, dtype: torch.dtype = torch.float32, **kwargs: Any):
         super().__init__(n, 1, dtype, **kwargs)
 
     def compute(self) -> Tensor:

@@ -70,7 +70,7 @@ class Latency(NamedTuple):
         low, high = median_interval(seconds)
         median, p90, p99 = map(float, np.percentile(seconds, (50, 90, 99)))
         by_events = float(np.median(event_ms)) if len(event_ms) else None
-        times = (1000 * t for t in (median, low, high, median, p90, p99))
+        times = [1000 * t for t in (median, low, high, median, p90, p99)]
         return cls(*times, len(seconds), warm_ups, batch / median, by_events)
 
 

@@ -1,6 +1,6 @@
 """Multiply-accumulates, counted on meta tensors: without weights or arithmetic, and the same on every machine."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..accelerators.plan import check_branch
 from ..unets import build, walk
@@ -21,7 +21,7 @@ class Cost(NamedTuple):
         return Cost(*(mine * times for mine in self))
 
 
-def count(run) -> Cost:
+def count(run: Any) -> Cost:
     """MACs of run(). Attention is counted in its math form, because fused CPU kernels would count as nothing."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ def looks(names: Iterable[str], choices: tuple[str, ...]) -> dict[str, str]:
     return {name: choices[i % len(choices)] for i, name in enumerate(sorted(set(names)))}
 
 
-def styled(figure: go.Figure, **layout) -> go.Figure:
+def styled(figure: go.Figure, **layout: Any) -> go.Figure:
     """A figure in the house style; the page swaps ink, paper and rules for its own, light or dark."""
     figure.update_layout(
         template="none",

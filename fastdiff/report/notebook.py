@@ -1,6 +1,7 @@
 """Figures in notebooks: sharp on a screen, and small enough to be kept in git."""
 
 import io
+from typing import Any
 
 STYLE = {  # for matplotlib.rcParams
     "figure.dpi": 100, "savefig.dpi": 150, "font.size": 9, "axes.grid": True, "grid.color": "#dcdcdc",
@@ -10,7 +11,7 @@ STYLE = {  # for matplotlib.rcParams
 SHADES = 128  # colours of a picture: enough for grey digits and for lines with smooth edges
 
 
-def shown(picture):
+def shown(picture: Any):
     """A picture as an `IPython.display.Image`: a PNG of at most 128 colours.
 
     picture: of PIL, a figure of plotly, or whatever has `savefig` as matplotlib's figures have. Figures are drawn at

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -24,13 +25,13 @@ def number(value: float | None, size: float = 1.0, sign: str = "") -> str:
     return DASH if value is None or pd.isna(value) else f"{value:{sign}.{digits}f}"
 
 
-def ends(line, column: str, size: float, sign: str = "") -> str:
+def ends(line: Any, column: str, size: float, sign: str = "") -> str:
     """The interval of a value, ` [low, high]`; empty where it has none."""
     low, high = (line.get(f"{column}.{end}") for end in ("low", "high"))
     return "" if low is None or pd.isna(low) else f" [{number(low, size, sign)}, {number(high, size, sign)}]"
 
 
-def valued(line, column: str) -> str:
+def valued(line: Any, column: str) -> str:
     """A value with its interval, where it has one."""
     return number(line[column], abs(line[column])) + ends(line, column, abs(line[column]))
 

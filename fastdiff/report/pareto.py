@@ -7,6 +7,7 @@ where the two are far apart.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,12 @@ FAR = 1.5  # measured over promised, or the reverse: a machine drifts by a fifth
 _SLACK = 1 - 1e-9  # MACs of 5 steps over those of 10 are not always 2 to the last bit
 
 
-def sure(measured, promised):
+def sure(measured: Any, promised: Any):
     """The smaller of a measured and a promised speed-up, numbers or columns; the known one where one is nan."""
     return np.fmin(np.asarray(measured, float), np.asarray(promised, float))
 
 
-def far(measured, promised):
+def far(measured: Any, promised: Any):
     """Whether measured and promised speed-up are more than FAR apart, numbers or columns; False where one is nan."""
     ratio = np.asarray(measured, float) / np.asarray(promised, float)
     return (ratio > FAR) | (ratio < 1 / FAR)

@@ -201,7 +201,7 @@ def same(frame: pd.DataFrame, line: pd.Series, names: list[str]) -> pd.Series:
 
 def quality_columns(frame: pd.DataFrame, metric: str = "fid") -> list[str]:
     """Columns with values of a metric, one per protocol: numbers of different protocols never share a column."""
-    return [name for name in frame if name.startswith(f"{metric}[") and name.endswith("]")]
+    return [name for name in map(str, frame) if name.startswith(f"{metric}[") and name.endswith("]")]
 
 
 def more_columns(frame: pd.DataFrame) -> list[str]:

@@ -1,6 +1,7 @@
 """The ledger as a table: what each cell is, what it gives, and how it compares; as text, as a file, as dicts."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -82,7 +83,7 @@ def text(frame: pd.DataFrame) -> str:
     return pd.DataFrame(shown).to_string(index=False)
 
 
-def short(value, missing: str) -> str:
+def short(value: Any, missing: str) -> str:
     """The value of a knob as people write it."""
     if value is None or pd.isna(value):
         return missing

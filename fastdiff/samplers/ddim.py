@@ -122,6 +122,7 @@ class DDIM(Sampler):
             x = eps.mul_(keep).add_(x0)
             if var > 0:
                 x.add_(noise(i + 1).to(x.dtype) * math.sqrt(var))
+        raise ValueError("a trajectory ends with sigma 0, and this one does not")
 
 
 _CLIPPED_DDPM = {"eta": 1.0, "clip": "x0_and_eps", "sigma2_clip": 1.0}

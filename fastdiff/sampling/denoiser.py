@@ -12,7 +12,7 @@ from ..accelerators import Accelerator, Call, Join, branch_of, cache_of, joins_o
 from ..accelerators.plan import Rows, check_branch, neutral_rows
 from ..diffusion.noise_levels import NoiseLevels
 from ..unets import Runner, build, laid_out
-from ..unets.protocol import State, UNet
+from ..unets.protocol import State
 from ..weights.checkpoints import read_network
 from ..weights.model_card import ModelCard
 
@@ -27,21 +27,22 @@ def load_unet(
     if precision not in DTYPES:
         raise ValueError(f"precision '{precision}' is not one of: {', '.join(DTYPES)}")
     arch, state = read_network(card)
-    return laid_out(build(card.family, arch, state).to(device, DTYPES[precision]), memory_format)
+    unet: Any = build(card.family, arch, state)
+    return laid_out(unet.to(device, DTYPES[precision]), memory_format)
 
 
 @dataclass(frozen=True)
 class Denoiser:
     """x = x0 + sigma eps in, raw x0 = E[x0 | x] out.
 
-    unet: on its device, in its precision. accelerators: members that are off have no effect. guidance g: x0 = x0_uncond
+    unet: a `fastdiff.unets.UNet`, on its device, in its precision. accelerators: members that are off have no effect. guidance g: x0 = x0_uncond
     + g (x0_cond - x0_uncond) (Ho & Salimans 2022, their 1 + w), both halves in one network call, which share one trunk;
     identity 1. value_range: what the data's pixels span; (-inf, inf) for latents. noise_levels: the card's, with curves
     where an optimal trajectory needs them. decode: latents -> images (`fastdiff.sampling.latents`). runner: the
     network's functions where they are made once for many trajectories (`unets.Runner`); None: eager.
     """
 
-    unet: UNet
+    unet: Any
     card: ModelCard
     accelerators: tuple[Accelerator, ...] = ()
     guidance: float = 1.0

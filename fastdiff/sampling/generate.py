@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,12 +50,12 @@ def synchronise(device: torch.device) -> None:
 
 
 def generate(
-    denoiser,
-    sampler,
+    denoiser: Any,
+    sampler: Any,
     seed: int,
     indices: np.ndarray,
     labels: Callable | None,
-    cov_x0,
+    cov_x0: list[float] | None,
     batch: int,
     noise: Callable = noise_of,
 ) -> Iterator[Batch]:

@@ -37,7 +37,7 @@ class Decode:
         return torch.cat([self.network.decode(one[None]).sample for one in z])
 
 
-def load_decoder(card: ModelCard, device="cpu") -> Decode:
+def load_decoder(card: ModelCard, device: Any = "cpu") -> Decode:
     """The decoder of a card. Raises ModuleNotFoundError without diffusers, ValueError for words and weights that do not
     fit, and as `fetch`."""
     diffusers = _library("diffusers")
@@ -72,7 +72,7 @@ class Prompts:
     As Stable Diffusion's pipeline: the last hidden states of CLIP, padded and cut to its length.
     """
 
-    def __init__(self, encoder, tokenizer, prompts: list[str], length: int, dtype: torch.dtype):
+    def __init__(self, encoder: Any, tokenizer: Any, prompts: list[str], length: int, dtype: torch.dtype):
         self.encoder, self.tokenizer, self.prompts = encoder, tokenizer, prompts
         self.length, self.dtype = length, dtype
         self.nothing = self.encode([""])
@@ -93,7 +93,7 @@ class Prompts:
         return self.encoder(ids.to(self.encoder.device))[0].to(self.dtype)
 
 
-def load_prompts(card: ModelCard, device="cpu", dtype: torch.dtype = torch.float32) -> Prompts:
+def load_prompts(card: ModelCard, device: Any = "cpu", dtype: torch.dtype = torch.float32) -> Prompts:
     """The prompts of a card and what encodes them; contexts are of `dtype`. Raises as `load_decoder`."""
     transformers = _library("transformers")
     files = {name: card.fetched(f"text.{name}")[0] for name in card.text.files()}

@@ -78,12 +78,12 @@ def summary_name(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_")
 
 
-def said(value):
+def said(value: Any):
     """What W&B takes: NaN, which no column of words may hold, is nothing."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def log_curve(run, points: Sequence[dict[str, float]], names: dict[str, str], axis: str) -> None:
+def log_curve(run: Any, points: Sequence[dict[str, float]], names: dict[str, str], axis: str) -> None:
     """Points as series over `axis`, as curve/<name>. A run that was resumed has its first points already: W&B would
     append them again."""
     run.define_metric(f"curve/{axis}", hidden=True)

@@ -64,7 +64,7 @@ def workspace(tracker: Tracker, value: str, cells: Cells):
     return ws.Workspace(name=TITLE, sections=sections, runset_settings=runs, settings=settings, **where)
 
 
-def as_json(found) -> str:
+def as_json(found: Any) -> str:
     """A workspace as W&B's own JSON."""
     return found._to_model().model_dump_json(by_alias=True, indent=1)
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PATIENCE = {
     "WANDB_FINISH_TIMEOUT": "300",
@@ -48,7 +48,7 @@ class Session:
     tracker: Tracker
     unreachable: str | None = None
 
-    def written(self, what: str, parts: Callable[..., Iterable[Part]], **opening) -> Trouble | None:
+    def written(self, what: str, parts: Callable[..., Iterable[Part]], **opening: Any) -> Trouble | None:
         """Open a run, write its parts and close it. What goes wrong comes back, and is never raised.
 
         parts(run): each is written, whatever becomes of the others. opening: arguments of wandb.init.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 
@@ -57,7 +58,7 @@ def build(family: str, arch: dict, state: dict | None = None) -> UNet:
     return unet.eval().requires_grad_(False)
 
 
-def load_state(unet, state: dict) -> None:
+def load_state(unet: Any, state: dict) -> None:
     """Load a state dict into a module. Raises ValueError, in one sentence, if it does not fit."""
     _check(state)
     wanted, found = unet.state_dict(), state

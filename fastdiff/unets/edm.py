@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from inspect import Parameter, signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Precond(nn.Module):
     img_channels, label_dim, sigma_min and sigma_max (the levels that the network accepts), round_sigma.
     """
 
-    def __init__(self, model: EDMUNet, preconditioning, img_channels: int, label_dim: int):
+    def __init__(self, model: EDMUNet, preconditioning: Any, img_channels: int, label_dim: int):
         super().__init__()
         self.model, self.preconditioning = model, preconditioning
         self.img_resolution, self.img_channels, self.label_dim = model.sizes[0], img_channels, label_dim
@@ -38,19 +39,21 @@ class Precond(nn.Module):
         labels, augment_labels = cond if isinstance(cond, tuple) else (cond, None)
         return self.model.embed(c_noise, labels, augment_labels)
 
-    def down(self, i: int, h, emb: Tensor):
+    def down(self, i: int, h: Any, emb: Tensor):
         return self.model.down(i, h, emb)
 
-    def mid(self, h, emb: Tensor):
+    def mid(self, h: Any, emb: Tensor):
         return self.model.mid(h, emb)
 
-    def up(self, i: int, h, skip: Tensor, emb: Tensor):
+    def up(self, i: int, h: Any, skip: Tensor, emb: Tensor):
         return self.model.up(i, h, skip, emb)
 
-    def head(self, h, emb: Tensor) -> Tensor:
+    def head(self, h: Any, emb: Tensor) -> Tensor:
         return self.model.head(h, emb)
 
-    def forward(self, x: Tensor, sigma, class_labels=None, force_fp32: bool = False, augment_labels=None) -> Tensor:
+    def forward(
+        self, x: Tensor, sigma: Any, class_labels: Any = None, force_fp32: bool = False, augment_labels: Any = None
+    ) -> Tensor:
         """D(x, sigma) with unchanged skips: x (B C H W), sigma a float or (B) -> (B C H W), float32 or wider.
 
         class_labels and augment_labels: as in the network's `embed`; None for none. force_fp32 has no effect: a network
@@ -66,7 +69,7 @@ class Precond(nn.Module):
         raw = raw[:, : self.img_channels].to(dtype)
         return coefficients.skip(pixels) * x + coefficients.out(pixels) * raw
 
-    def round_sigma(self, sigma, return_index: bool = False) -> Tensor:
+    def round_sigma(self, sigma: Any, return_index: bool = False) -> Tensor:
         """The noise levels that the network uses for sigma (any shape): sigma itself, except with iDDPM
         preconditioning. return_index, for iDDPM only: their index j instead."""
         sigma, kind = torch.as_tensor(sigma), self.preconditioning

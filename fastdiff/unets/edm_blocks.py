@@ -4,6 +4,7 @@ Weights are initialised with PyTorch's defaults: these networks are loaded, not 
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -53,7 +54,9 @@ class Conv(nn.Conv2d):
     fused: convolve first, including the filter's border, then resample without padding; for "down" only.
     """
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, how: str | None = None, taps=(1, 1), fused: bool = False):
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, how: str | None = None, taps: Any = (1, 1), fused: bool = False
+    ):
         super().__init__(c_in, c_out, kernel, padding=kernel // 2)
         self.how, self.fused = how, fused
         if how:
@@ -113,7 +116,18 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, c_in, c_out, c_emb, *, heads=0, how=None, eps=1e-5, gain=1.0, taps=(1, 1), resample_proj, adaptive
+        self,
+        c_in: int,
+        c_out: int,
+        c_emb: int,
+        *,
+        heads: int = 0,
+        how: Any = None,
+        eps: float = 1e-5,
+        gain: float = 1.0,
+        taps: Any = (1, 1),
+        resample_proj: bool,
+        adaptive: bool,
     ):
         super().__init__()
         self.heads, self.gain, self.adaptive = heads, gain, adaptive

@@ -3,6 +3,9 @@
 Their constructors take the official arguments. dropout and label_dropout have no effect: nothing is trained here.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -120,10 +123,10 @@ class SongUNet(EDMUNet):
     """
 
     def __init__(
-        self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0, model_channels=128,
-        channel_mult=(1, 2, 2, 2), channel_mult_emb=4, num_blocks=4, attn_resolutions=(16,), dropout=0.10,
-        label_dropout=0, embedding_type="positional", channel_mult_noise=1, encoder_type="standard",
-        decoder_type="standard", resample_filter=(1, 1),
+        self, img_resolution: int, in_channels: int, out_channels: int, label_dim: int=0, augment_dim: int=0, model_channels: int=128,
+        channel_mult: Sequence[int]=(1, 2, 2, 2), channel_mult_emb: int=4, num_blocks: int=4, attn_resolutions: Sequence[int]=(16,), dropout: float=0.10,
+        label_dropout: float=0, embedding_type: str="positional", channel_mult_noise: int=1, encoder_type: str="standard",
+        decoder_type: str="standard", resample_filter: Sequence[float]=(1, 1),
     ):  # fmt: skip
         super().__init__()
         _one_of("embedding_type", embedding_type, ("fourier", "positional"))
@@ -173,7 +176,7 @@ class SongUNet(EDMUNet):
             emb = emb + self._augmented(augment_labels)
         return F.silu(self.map_layer1(F.silu(self.map_layer0(emb))))
 
-    def down(self, i: int, h, emb: Tensor):
+    def down(self, i: int, h: Any, emb: Tensor):
         if self.encoder_type == "standard":
             return super().down(i, h, emb)
         x, aux = h if i else (h, h)
@@ -186,11 +189,11 @@ class SongUNet(EDMUNet):
             x = aux = (x + self.enc[self._key(level, "aux_residual")](aux)) / 2**0.5
         return (x, aux), x
 
-    def mid(self, h, emb: Tensor):
+    def mid(self, h: Any, emb: Tensor):
         x = super().mid(h if self.encoder_type == "standard" else h[0], emb)
         return x if self.decoder_type == "standard" else (x, None)
 
-    def up(self, i: int, h, skip: Tensor, emb: Tensor):
+    def up(self, i: int, h: Any, skip: Tensor, emb: Tensor):
         if self.decoder_type == "standard":
             return super().up(i, h, skip, emb)
         x, aux = h
@@ -200,7 +203,7 @@ class SongUNet(EDMUNet):
             aux = self._image(level, x, aux)
         return self._rise(i, x, emb), aux
 
-    def head(self, h, emb: Tensor) -> Tensor:
+    def head(self, h: Any, emb: Tensor) -> Tensor:
         x, aux = (h, None) if self.decoder_type == "standard" else h
         return self._image(0, x, aux)
 
@@ -216,9 +219,9 @@ class DhariwalUNet(EDMUNet):
     """
 
     def __init__(
-        self, img_resolution, in_channels, out_channels, label_dim=0, augment_dim=0, model_channels=192,
-        channel_mult=(1, 2, 3, 4), channel_mult_emb=4, num_blocks=3, attn_resolutions=(32, 16, 8), dropout=0.10,
-        label_dropout=0, channels_per_head=64,
+        self, img_resolution: int, in_channels: int, out_channels: int, label_dim: int=0, augment_dim: int=0, model_channels: int=192,
+        channel_mult: Sequence[int]=(1, 2, 3, 4), channel_mult_emb: int=4, num_blocks: int=3, attn_resolutions: Sequence[int]=(32, 16, 8), dropout: float=0.10,
+        label_dropout: float=0, channels_per_head: int=64,
     ):  # fmt: skip
         super().__init__()
         c_emb = model_channels * channel_mult_emb

@@ -6,6 +6,7 @@ Skip-Tuning easy to check.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,14 @@ class NativeUNet(nn.Module):
     """
 
     def __init__(
-        self, size=28, in_channels=1, channels=24, multipliers=(1, 2, 2), blocks=2, attention=(7,), classes=10
+        self,
+        size: int = 28,
+        in_channels: int = 1,
+        channels: int = 24,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (7,),
+        classes: int = 10,
     ):
         super().__init__()
         if channels % 8:

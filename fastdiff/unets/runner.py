@@ -4,6 +4,7 @@ import time
 import types
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +133,8 @@ class _Graph:
 @contextmanager
 def products(precision: str):
     """Precision of float32 matrix products and convolutions on a GPU inside this block: `ieee` or `tf32`."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    cudnn: Any = torch.backends.cudnn  # torch has no type for its `conv`
+    backends = torch.backends.cuda.matmul, cudnn.conv
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

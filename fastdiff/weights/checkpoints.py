@@ -34,7 +34,7 @@ def read_checkpoint(path: str, expected_sha256: str | None = None, keep: tuple[s
     return _kept(_refusing(found, lambda: _read(found)[1]), keep, found), digest
 
 
-def read_network(card) -> tuple[dict, dict]:
+def read_network(card: Any) -> tuple[dict, dict]:
     """arch, state of a model card: the arguments of `unets.build`.
 
     With EDM's files, arch is card.arch and the file's own (`merged_arch`); with all others it is card.arch. Raises as
@@ -73,7 +73,7 @@ def read_array(path: Path, what: str = "checkpoint") -> np.ndarray:
     return _refusing(path, values, what)
 
 
-def write_checkpoint(path: Path, network, facts: dict) -> str:
+def write_checkpoint(path: Path, network: Any, facts: dict) -> str:
     """Write weights as safetensors and, beside them, a model card of `facts` (.json). Returns the weights' sha256."""
     from safetensors.torch import save
 

@@ -41,7 +41,7 @@ class _Left:
             raise ValueError("it uses one storage for too many tensors")
 
 
-def read_edm(file) -> tuple[dict, dict]:
+def read_edm(file: Any) -> tuple[dict, dict]:
     """file: BytesIO or mmap -> arch, state. arch has `class_name` and the constructor's arguments under their official
     names. state is the official state dict of the moving average, tensors on the CPU.
 
@@ -52,7 +52,7 @@ def read_edm(file) -> tuple[dict, dict]:
     return _arch(network), state
 
 
-def edm_arch(file) -> dict:
+def edm_arch(file: Any) -> dict:
     """arch as in `read_edm`, without importing torch."""
     return _arch(_ema(file))
 
@@ -119,7 +119,8 @@ def _ema(file) -> Record:
 
 
 def _arch(network: Record) -> dict:
-    args, words = network.state.get("_init_args", ()), network.state.get("_init_kwargs")
+    state = network.state or {}
+    args, words = state.get("_init_args", ()), state.get("_init_kwargs")
     if args not in ((), []) or type(words) is not dict or not all(type(word) is str for word in words):
         raise ValueError("it does not have its network's arguments by name")
     left = [1000]  # values in all; a list may contain one list many times

@@ -58,7 +58,7 @@ class Unpickler(pickle._Unpickler):
     """file: BytesIO or mmap, at the beginning of a pickle. table: full name -> replacement of a call. persistent:
     persistent id -> value; None refuses them."""
 
-    def __init__(self, file, table: Mapping[str, Callable], persistent: Callable[[Any], Any] | None = None):
+    def __init__(self, file: Any, table: Mapping[str, Callable], persistent: Callable[[Any], Any] | None = None):
         super().__init__(file)
         self.file, self.table, self.persistent = file, table, persistent
         self.dispatch = _Instructions(INSTRUCTIONS)
@@ -173,7 +173,7 @@ def _encoded(text=None, encoding=None) -> bytes:
 NUMPY = records(*SCALARS, *ARRAYS, "numpy.dtype") | {"_codecs.encode": _encoded}
 
 
-def numpy_scalar(dtype=None, raw=None):
+def numpy_scalar(dtype: Any = None, raw: bytes = None):
     """The arguments of a scalar's record -> a number of Python. Raises ValueError."""
     kind = _dtype(dtype)
     if kind is None or type(raw) is not bytes or len(raw) != kind.itemsize:
