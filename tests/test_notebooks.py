@@ -154,7 +154,7 @@ def test_settings_are_said_as_on_the_command_line():
     assert set(found) == set(GROUPS)
     assert (found["sampler"]["name"], found["sampler"]["steps"]) == ("analytic_ddim", 7)
     cell = cell_of(found)
-    assert cell.deepcache.interval == 3 and cell.sampler.variance == "analytic"
+    assert cell.cache.interval == 3 and cell.sampler.variance == "analytic"
 
 
 @pytest.mark.parametrize(

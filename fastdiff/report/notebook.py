@@ -8,17 +8,18 @@ STYLE = {  # for matplotlib.rcParams
     "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
     "axes.prop_cycle": "cycler('color', ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#56B4E9'])",
 }  # fmt: skip
-SHADES = 128  # colours of a picture: enough for grey digits and for lines with smooth edges
+SHADES = 128  # colours of a picture: enough for lines with smooth edges
 
 
-def shown(picture: Any):
-    """A picture as an `IPython.display.Image`: a PNG of at most 128 colours.
+def shown(picture):
+    """A picture as an `IPython.display.Image`: a PNG of at most 128 colours. A grey picture keeps all its shades.
 
-    picture: of PIL, a figure of plotly, or whatever has `savefig` as matplotlib's figures have. Figures are drawn at
-    twice the size that they are shown at. A plotly figure is returned as it is where no Chrome can draw it.
+    picture: a PIL image, a plotly figure, or any object with matplotlib's `savefig`. Figures are drawn at twice the
+    size that they are shown at. A plotly figure is returned as it is where no Chrome can draw it.
     """
     from IPython.display import Image
     from PIL import Image as Picture
+    from PIL import ImageChops
 
     if isinstance(picture, Picture.Image):
         opened, sharp = picture, False
@@ -29,7 +30,12 @@ def shown(picture: Any):
             print(f"shown as an interactive figure: {error}")
             return picture
     buffer = io.BytesIO()
-    opened.convert("RGB").quantize(SHADES, dither=Picture.Dither.NONE).save(buffer, "png", optimize=True)
+    coloured, grey = opened.convert("RGB"), opened.convert("L")
+    if ImageChops.difference(coloured, grey.convert("RGB")).getbbox() is None:
+        light = grey
+    else:
+        light = coloured.quantize(SHADES, dither=Picture.Dither.NONE)
+    light.save(buffer, "png", optimize=True)
     return Image(buffer.getvalue(), retina=sharp)
 
 
