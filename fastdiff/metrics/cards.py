@@ -9,7 +9,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..files import locate, sha256
 from ..knobs import build
