@@ -10,6 +10,8 @@ from importlib.resources import files
 
 import fastdiff_conf
 
+from fastdiff.bench.records import Cost, Quality, Speed, Value
+
 WORDS = ("metric", "value", "source", "protocol", "note")
 
 
@@ -34,33 +36,33 @@ class Arm:
     """A cell of the grid and what is known about it: the cost, and the rest once it is measured."""
 
     settings: dict
-    cost: dict | None
-    record: dict | None = None
-    speed: dict | None = None
+    cost: Cost | None
+    record: Quality | None = None
+    speed: Speed | None = None
     failure: str | None = field(default=None, compare=False)
 
     @property
     def uncached(self) -> bool:
         """Whether every call is full."""
-        return bool(self.cost) and self.cost["full_calls"] == self.cost["nfe"]
+        return self.cost is not None and self.cost.full_calls == self.cost.nfe
 
-    def found(self, metric: str, arms: list["Arm"]) -> dict | None:
-        """`value` with its interval (`low`, `high`), if it has one. Costs are means over the network's calls."""
+    def found(self, metric: str, arms: list["Arm"]) -> Value | None:
+        """The value, with its interval if it has one. Costs are means over the network's calls."""
         name = metric.removesuffix("_per_call")
         if name != metric:
-            return self.cost and {"value": self.cost[name] / self.cost["nfe"]}
+            return self.cost and Value(metric, getattr(self.cost, name) / self.cost.nfe)
         if metric in ("images_per_s", "speedup"):
             whole = 1.0 if metric == "images_per_s" else _uncached(self, arms)
-            return {"value": self.speed["images_per_s"] / whole} if self.speed and whole else None
-        values = self.record["values"].values() if self.record else ()
-        return next((value for value in values if value["metric"] == metric), None)
+            return Value(metric, self.speed.images_per_s / whole) if self.speed and whole else None
+        values = self.record.values.values() if self.record else ()
+        return next((value for value in values if value.metric == metric), None)
 
 
 def _uncached(arm: Arm, arms: list[Arm]) -> float | None:
     """images_per_s of the same sampler with every call full."""
     sampler = arm.settings["sampler"]
     plain = (a for a in arms if a.settings["sampler"] == sampler and a.uncached)
-    return next((a.speed["images_per_s"] for a in plain if a.speed), None)
+    return next((a.speed.images_per_s for a in plain if a.speed), None)
 
 
 def published(table: str) -> list[Published]:
@@ -101,7 +103,7 @@ def compared(lines: list[Published], arms: list[Arm]) -> list[dict]:
         note = f"failed: {arm.failure}" if arm and arm.failure else line.note
         row = {"published": line.source, "metric": line.metric, "value": shown(line.value, line.metric)}
         row |= {"ours": interval(ours, line.metric) if ours else "-"}
-        row |= {"difference": shown(ours["value"] - line.value, line.metric, "+") if ours else "-"}
+        row |= {"difference": shown(ours.value - line.value, line.metric, "+") if ours else "-"}
         rows.append(row | {"note": note})
     return rows
 
@@ -122,9 +124,9 @@ def shown(value: float, metric: str, sign: str = "") -> str:
     return f"{value / 1e9:{sign}.2f} G" if metric.endswith("macs_per_call") else f"{value:{sign}.2f}"
 
 
-def interval(value: dict, metric: str) -> str:
-    ends = f" [{value['low']:.2f}, {value['high']:.2f}]" if "low" in value else ""
-    return shown(value["value"], metric) + ends
+def interval(value: Value, metric: str) -> str:
+    ends = "" if value.low is None else f" [{value.low:.2f}, {value.high:.2f}]"
+    return shown(value.value, metric) + ends
 
 
 def protocols(lines: list[Published], ours: dict[str, str]) -> list[str]:

@@ -117,7 +117,6 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
     from fastdiff.bench.config import cell_of
     from fastdiff.bench.cost import cost_of
     from fastdiff.bench.ledger import Ledger
-    from fastdiff.bench.records import to_json
     from fastdiff.bench.resources import Resources
     from fastdiff.bench.run_cell import speed_key
 
@@ -133,8 +132,7 @@ def arms_of(cells: list[dict], ledger: str, measured: bool) -> list[Arm]:
             continue
         failed, quality = (kept.read(kind, cell.key) for kind in ("failed", "quality"))
         speed = kept.read("speed", speed_key(cell)) if cell.metrics.generates_images else None
-        found = (each and to_json(each) for each in (quality, speed))
-        arms.append(Arm(settings, cost, *found, failed and failed.reason))
+        arms.append(Arm(settings, cost, quality, speed, failed and failed.reason))
     return arms
 
 
@@ -152,7 +150,7 @@ def ours(settings: dict) -> dict[str, str]:
         found["labels"] = "drawn uniformly" if drawn else "those of the data"
     found |= {"extractor": metrics.extractor, "network": settings["model"]["name"], "device": device_name(device)}
     found |= {"precision": device.precision, "uint8": "rounded", "seed": str(settings["budget"]["seed"])}
-    return found | {"score norms of": f"{settings['accelerator']['analytic']['images']:,} images"}
+    return found | {"score norms of": f"{settings['score_norms']['images']:,} images"}
 
 
 if __name__ == "__main__":

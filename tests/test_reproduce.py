@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue
 from safetensors.torch import save_file
 
 from fastdiff.bench.config import cell_of
+from fastdiff.bench.records import Applied, Cost, Quality, Speed, Value
 from fastdiff.files import ASSETS
 from fastdiff.unets import build
 from fastdiff_benchmarks import reproduce
@@ -107,11 +108,15 @@ def test_every_table_has_a_grid_and_every_grid_a_table():
     assert sorted(path.stem for path in anchors.glob("*.csv")) == tables()
 
 
-def arm(interval: int, images_per_s: float, fid: dict | None = None, failure=None) -> Arm:
+def arm(interval: int, images_per_s: float, fid: Value | None = None, failure=None) -> Arm:
     settings = {"sampler": {"name": "ddim"}, "accelerator": {"deepcache": {"interval": interval}}}
-    cost = {"nfe": 10, "full_calls": 10 // interval, "layer_macs": 10 * (interval == 1) * 10**9 + 5 * 10**9}
-    record = {"values": {"fid[x,n=3]": {"metric": "fid", **fid}}} if fid else None
-    return Arm(settings, cost, record, {"images_per_s": images_per_s}, failure)
+    layer_macs = 10 * (interval == 1) * 10**9 + 5 * 10**9
+    cost = Cost(10, 10 // interval, 0, 0, 0, 0, layer_macs)
+    record = None
+    if fid is not None:
+        values = {"fid[x,n=3]": fid}
+        record = Quality("a", {}, settings, Applied("ddim", "ddim"), "DDIM", interval == 1, 3, values, cost, "speed")
+    return Arm(settings, cost, record, Speed("speed", images_per_s, 1.0), failure)
 
 
 def line(interval, metric: str, value: float, protocol="n=50,000; device=RTX 2080") -> Published:
@@ -120,7 +125,7 @@ def line(interval, metric: str, value: float, protocol="n=50,000; device=RTX 208
 
 
 def test_a_number_is_set_beside_ours_with_its_interval_and_the_difference():
-    arms = [arm(1, 2.0, {"value": 5.0, "low": 4.0, "high": 6.0}), arm(2, 3.0, {"value": 7.0})]
+    arms = [arm(1, 2.0, Value("fid", 5.0, low=4.0, high=6.0)), arm(2, 3.0, Value("fid", 7.0))]
     lines = [line(1, "fid", 4.16), line("2.0", "fid", 8.0), line(2, "speedup", 1.4)]
     lines += [line(1, "layer_macs_per_call", 1e9), line(3, "fid", 1.0), line(None, "fid", 5.0), line(1, "nll", 3.0)]
     assert [(row["value"], row["ours"], row["difference"]) for row in compared(lines, arms)] == [
@@ -157,7 +162,7 @@ def test_the_protocol_of_a_number_that_has_no_cell_is_set_beside_nothing():
 
 def test_a_metric_that_no_cell_has_is_explained_by_what_it_needs():
     lines = [line(2, "speedup", 1.4), line(2, "sfid", 5.0), line(None, "is", 1.0), line(2, "fid", 4.0)]
-    cached, plain = arm(2, 3.0, {"value": 7.0}), arm(1, 2.0, failure="image 3 is NaN")
+    cached, plain = arm(2, 3.0, Value("fid", 7.0)), arm(1, 2.0, failure="image 3 is NaN")
     other = "no cell has sfid: fastdiff does not measure it with extractor x"
     assert absence(lines, [cached], "x") == ["no cell has speedup: no cell of this grid is uncached", other]
     assert absence(lines, [plain, cached], "x") == [other]

@@ -20,10 +20,11 @@ def test_the_main_job_has_24_cells_each_with_every_knob_and_number(default):
     wanted += ["images_per_s", "speedup", "nfe", "full_calls", "macs"]
     assert set(wanted) <= set(default.columns)
     # knobs of a method that is on, and comparisons of a cell that has another to be compared with
-    of_some = ["index", "over_level", "apply", "branch", "schedule", "protect_first", "protect_last", "analytic_images"]
-    of_some += ["estimator", "cached", "rival", "rival_verdict"]
-    of_some += [f"{name}{end}" for name in ("change", "against_rival") for end in ("", ".low", ".high", ".r")]
-    of_some += [name for name in default if "[plain," in name]  # a plain cell is beside no other
+    of_some = ["index", "over_level", "apply", "branch", "schedule", "protect_first", "protect_last"]
+    of_some += ["score_norms.images", "score_norms.estimator", "score_norms.cached"]
+    of_some += ["equal_cost_baseline", "equal_cost_verdict"]
+    of_some += [f"{name}{end}" for name in ("change", "against_equal_cost") for end in ("", ".low", ".high", ".r")]
+    of_some += [name for name in default if "[baseline," in name]  # a baseline is beside no other
     numbers = default.drop(columns=of_some)
     assert not numbers.drop(columns=[name for name in numbers if numbers[name].dtype == object]).isna().any().any()
     assert (default[f"{FID}.low"] < default[FID]).all() and (default[FID] < default[f"{FID}.high"]).all()

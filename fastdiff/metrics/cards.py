@@ -239,6 +239,6 @@ def words(name: str) -> str:
     return "lower is better" if sign(name) > 0 else "higher is better"
 
 
-def judged_by(values: dict[str, dict]) -> str:
+def judged_by(values: dict[str, Any]) -> str:
     """The name of the value that cells are compared by. values: of a quality record, by protocol."""
-    return next(name for name, value in values.items() if value["metric"] in JUDGED)
+    return next(name for name, value in values.items() if value.metric in JUDGED)
