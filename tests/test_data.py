@@ -48,9 +48,8 @@ def test_labels_of_generated_images_are_the_data_s_or_drawn_by_the_seed_as_the_c
         cell = SimpleNamespace(
             model=SimpleNamespace(text=None, classes=10, name="net"), data=data, budget=Budget(seed=3)
         )
-        return labels_of(cell, Images(np.zeros((4, 1, 8, 8), np.uint8), np.array([5, 5, 6, 6])), Resources())(
-            np.arange(200)
-        )
+        images = Images(np.zeros((4, 1, 8, 8), np.uint8), np.array([5, 5, 6, 6]))
+        return labels_of(cell, images, Resources())(np.arange(200))
 
     assert labels().tolist() == [5, 5, 6, 6] * 50
     assert set(labels(labels="uniform")) == set(range(10))

@@ -11,7 +11,7 @@ STYLE = {  # for matplotlib.rcParams
 SHADES = 128  # colours of a picture: enough for lines with smooth edges
 
 
-def shown(picture):
+def shown(picture: Any):
     """A picture as an `IPython.display.Image`: a PNG of at most 128 colours. A grey picture keeps all its shades.
 
     picture: a PIL image, a plotly figure, or any object with matplotlib's `savefig`. Figures are drawn at twice the
