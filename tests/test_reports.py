@@ -359,7 +359,7 @@ def test_every_knob_of_every_sampler_is_a_column(tmp_path):
     samplers = fastdiff_conf.members("sampler")
     samplers.remove("plms")  # of a network with other noise levels
     for name in samplers:
-        churn = {"sampler": {"churn": 1.0}} if "churn" in card("sampler", name) else {}
+        churn = {"sampler": {"churn": 1.0, "churn_max": 50.0}} if "churn" in card("sampler", name) else {}
         write_cell(ledger, settings(name, 5, 1, 1.0, **churn), draw, pixels)
     named = {knob for name in samplers for knob in card("sampler", name)}
     assert named - {"name"} <= set(Cells(ledger).knobs)
@@ -447,7 +447,8 @@ def test_a_listed_schedule_is_no_baseline_though_it_has_no_interval(tmp_path):
         (3, 1.0, {"deepcache": {"schedule": "quadratic", "power": 1.2}}, "at branch 2 (quadratic, power 1.2)"),
         (3, 1.0, {"deepcache": {"protect_first": 2, "protect_last": 1}}, "at branch 2 (first 2 and last 1 full)"),
         (1, 1.0, {"deepcache": {"schedule": "list", "full": [*range(9)]}}, "9 listed full calls at branch 2"),
-        (1, 0.8, {"skip_tuning": {"index": "from_one", "over_level": "increasing"}}, "rho 0.8 to 1 (from_one, increasing)"),
+        (1, 0.8, {"skip_tuning": {"index": "from_one", "over_level": "increasing"}},
+         "rho 0.8 to 1 (from_one, increasing)"),
         (1, 0.8, {"skip_tuning": {"over_level": "window", "window": [0.2, 0.6]}}, "rho 0.8 to 1 (window 0.2-0.6)"),
         (2, 0.8, {"skip_tuning": {"apply": "deep"}}, "interval 2 at branch 2, rho 0.8 to 1 (apply deep)"),
         (1, 0.8, {"skip_tuning": {"apply": "deep"}}, "ddim, 50 steps, rho 0.8 to 1"),

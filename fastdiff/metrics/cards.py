@@ -7,9 +7,10 @@
 | `LikelihoodBound` | the network with held-out images; nothing is generated | nll |
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..files import locate, sha256
 from ..knobs import build
@@ -239,6 +240,6 @@ def words(name: str) -> str:
     return "lower is better" if sign(name) > 0 else "higher is better"
 
 
-def judged_by(values: dict[str, dict]) -> str:
+def judged_by(values: Mapping[str, Any]) -> str:
     """The name of the value that cells are compared by. values: of a quality record, by protocol."""
-    return next(name for name, value in values.items() if value["metric"] in JUDGED)
+    return next(name for name, value in values.items() if value.metric in JUDGED)
