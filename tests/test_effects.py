@@ -30,8 +30,8 @@ HIT = "interval 2 at branch 2"
 
 def test_a_main_effect_is_the_mean_over_the_settings_that_differ_in_the_knob_alone(tmp_path):
     found, *_ = effects(tmp_path, SQUARE | FURTHER)
-    assert found.main.keys() == {("steps", 25, 10), ("skip_tuning", "off", "rho 0.8"), ("deepcache", "off", HIT)}
-    rho = found.main["skip_tuning", "off", "rho 0.8"]
+    assert found.main.keys() == {("steps", 25, 10), ("skip_tuning", "off", "rho 0.8 to 1"), ("deepcache", "off", HIT)}
+    rho = found.main["skip_tuning", "off", "rho 0.8 to 1"]
     assert rho.found.value == pytest.approx((1 + 3) / 2) and (rho.low, rho.high) == pytest.approx((1, 3))
     assert rho.settings == 2 and rho.cost == pytest.approx(1.0) and found.main["deepcache", "off", HIT].cost < 1
 
@@ -41,7 +41,7 @@ def test_what_a_method_does_beside_another_is_no_part_of_what_it_does_alone(tmp_
     found, *_ = effects(tmp_path, SQUARE)
     alone = {name: (each.found.value, each.settings) for name, each in found.main.items()}
     assert alone == {
-        ("skip_tuning", "off", "rho 0.8"): (pytest.approx(1.0), 1),
+        ("skip_tuning", "off", "rho 0.8 to 1"): (pytest.approx(1.0), 1),
         ("deepcache", "off", HIT): (pytest.approx(3.0), 1),
     }
 
@@ -52,14 +52,14 @@ def test_its_interval_is_that_of_the_mean_of_the_influence_differences(tmp_path)
     ons = [psi["ddpm", steps, 1, 0.8] for steps in (10, 25)]
     offs = [psi["ddpm", steps, 1, 1.0] for steps in (10, 25)]
     expected = difference(6.5, 4.5, sum(ons) / 2, sum(offs) / 2, paired=True)
-    assert found.main["skip_tuning", "off", "rho 0.8"].found == pytest.approx(expected)
+    assert found.main["skip_tuning", "off", "rho 0.8 to 1"].found == pytest.approx(expected)
 
 
 def test_an_interaction_is_what_two_knobs_do_together_beyond_what_each_does(tmp_path):
     found, *_ = effects(tmp_path, SQUARE)
     table_ = found.pairs["deepcache", "skip_tuning"]
     assert table_[HIT, "off"][0].found.value == pytest.approx(3.0) and table_[HIT, "off"][1] is None
-    effect, both = table_[HIT, "rho 0.8"]
+    effect, both = table_[HIT, "rho 0.8 to 1"]
     assert (effect.found.value, both.found.value) == pytest.approx((1.0, -2.0))
     assert both.found.se > 0 and both.word in ("better", "indistinguishable")
 

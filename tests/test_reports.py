@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import asdict
 from itertools import product
 from types import SimpleNamespace
 
@@ -16,14 +17,13 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from fastdiff.accelerators import DeepCache, SkipTuning
-from fastdiff.bench.cell import canonical, key
-from fastdiff.bench.config import cell_of
+from fastdiff.analytic import ScoreNorms
+from fastdiff.bench.cell import key
+from fastdiff.bench.config import GROUPS, cell_of
 from fastdiff.bench.ledger import Ledger
 from fastdiff.bench.records import Applied, Cost, Failed, Quality, Speed, Value
 from fastdiff.bench.run_cell import applied
 from fastdiff.files import write_json
-from fastdiff.knobs import build
 from fastdiff.report import comparisons, figures, page, page_text, pareto
 from fastdiff.report.comparisons import compare_with_baselines
 from fastdiff.report.effects import Effects
@@ -45,6 +45,7 @@ def settings(sampler: str, steps: int, interval: int, rho: float, /, n: int = 10
     """What benchmarks.entry.settings_of gives for a cell; changed: knobs by the name of their sampler or plan."""
     groups = {"model": "mnist", "data": "mnist10k", "metrics": "mnist_classifier", "budget": "bench", "device": "auto"}
     conf = {group: card(group, name) for group, name in groups.items()} | {"guidance": 1.0}
+    conf |= {"score_norms": asdict(ScoreNorms())}
     conf |= {"sampler": card("sampler", sampler) | {"steps": steps}, "accelerator": card("accelerator", "none")}
     conf["accelerator"]["deepcache"]["interval"] = interval
     conf["accelerator"]["skip_tuning"]["rho_bottom"] = rho
@@ -64,13 +65,11 @@ def write_cell(
     sampler, n, cell = conf["sampler"], conf["budget"]["n"], cell_of(conf, resolve=False)
     interval, rho = conf["accelerator"]["deepcache"]["interval"], conf["accelerator"]["skip_tuning"]["rho_bottom"]
     steps, analytic = sampler["steps"], sampler.get("variance") == "analytic"
-    plans = {"skip_tuning": SkipTuning, "deepcache": DeepCache}
-    plans = {name: build(plan, conf["accelerator"][name], name) for name, plan in plans.items()}
     norms = {"score_norms": {"images": 256}} if analytic else {}
-    used = {name: canonical(plan) for name, plan in plans.items()}
+    used = {"accelerators": [[member.name, member.identity()] for member in cell.accelerators]}
     generation = {"sampler": sampler, "seed": conf["budget"]["seed"], "model": conf["model"], **used, **norms}
     name, speed_name = key({"generation": generation, "n": n}), key({"generation": generation, "device": "test"})
-    full_calls = sum(plans["deepcache"].full_calls(steps))
+    full_calls = steps if cell.cache is None else sum(cell.cache.full_calls(steps))
     usual = 8 + PLAIN.get(sampler["name"], 20.0) / steps**0.9 + (interval - 1) * 30 / steps**1.2
     usual += (1 - rho) * (30 - 60 * (interval > 1)) / steps**0.7 + draw.normal(0, 0.1)
     value = value or usual
@@ -94,7 +93,7 @@ def write_cell(
     ledger.write_influence(name, {"is": psi} if unsure else {"fid": psi, "is": psi})
     ledger.write_samples(key(generation), pixels)
     identity = {"generation": generation, "n": n, "metrics": {"extractor": "mnist-classifier", "sha256": "0" * 64}}
-    at_work = applied(cell, sampler["name"])
+    at_work = applied(cell)
     record = Quality(name, identity, conf, **at_work, n=n, values=values, cost=cost, speed_key=speed_name, **where)
     ledger.write("quality", name, record)
     return name
@@ -239,10 +238,10 @@ def test_an_empty_ledger_gives_one_sentence_and_what_to_run(tmp_path):
 
 
 def test_a_rows_command_brings_back_its_settings(made):
-    ledger, every = made[0], ("accelerator", "budget", "data", "device", "guidance", "metrics", "model", "sampler")
+    ledger, every = made[0], GROUPS
     odd = settings("analytic_ddim", 7, 3, 0.65, n=123) | {"guidance": 2.0, "metrics": card("metrics", "clean_fid")}
     odd["model"]["schedule"]["beta_end"], odd["data"]["path"] = 1e-5, "it's a file, with (odd) name.npz"
-    odd["accelerator"]["analytic"]["file"], odd["device"]["threads"] = "norms/a b.npy", 2
+    odd["score_norms"]["file"], odd["device"]["threads"] = "norms/a b.npy", 2
     tuned = {"over_level": "window", "window": [0.2, 0.6], "index": "from_one", "apply": "deep"}
     listed = {"schedule": "list", "full": [0, 3, 7], "protect_last": 2}
     new = settings("heun", 7, 1, 0.65, sampler={"churn": 40.0, "churn_max": 50.0}, skip_tuning=tuned, deepcache=listed)
@@ -360,7 +359,7 @@ def test_every_knob_of_every_sampler_is_a_column(tmp_path):
     samplers = fastdiff_conf.members("sampler")
     samplers.remove("plms")  # of a network with other noise levels
     for name in samplers:
-        churn = {"sampler": {"churn": 1.0}} if "churn" in card("sampler", name) else {}
+        churn = {"sampler": {"churn": 1.0, "churn_max": 50.0}} if "churn" in card("sampler", name) else {}
         write_cell(ledger, settings(name, 5, 1, 1.0, **churn), draw, pixels)
     named = {knob for name in samplers for knob in card("sampler", name)}
     assert named - {"name"} <= set(Cells(ledger).knobs)
@@ -443,15 +442,16 @@ def test_a_listed_schedule_is_no_baseline_though_it_has_no_interval(tmp_path):
     ("interval", "rho", "knobs", "words"),
     [
         (1, 1.0, {}, "ddim, 50 steps"),
-        (3, 0.8, {}, "ddim, 50 steps, interval 3 at branch 2, rho 0.8"),
+        (3, 0.8, {}, "ddim, 50 steps, interval 3 at branch 2, rho 0.8 to 1"),
         (3, 1.0, {"deepcache": {"schedule": "centred", "center": 20}}, "interval 3 at branch 2 (centred on call 20)"),
         (3, 1.0, {"deepcache": {"schedule": "quadratic", "power": 1.2}}, "at branch 2 (quadratic, power 1.2)"),
         (3, 1.0, {"deepcache": {"protect_first": 2, "protect_last": 1}}, "at branch 2 (first 2 and last 1 full)"),
         (1, 1.0, {"deepcache": {"schedule": "list", "full": [*range(9)]}}, "9 listed full calls at branch 2"),
-        (1, 0.8, {"skip_tuning": {"index": "from_one", "over_level": "increasing"}}, "rho 0.8 (from_one, increasing)"),
-        (1, 0.8, {"skip_tuning": {"over_level": "window", "window": [0.2, 0.6]}}, "rho 0.8 (window 0.2-0.6)"),
-        (2, 0.8, {"skip_tuning": {"apply": "deep"}}, "interval 2 at branch 2, rho 0.8 (apply deep)"),
-        (1, 0.8, {"skip_tuning": {"apply": "deep"}}, "ddim, 50 steps, rho 0.8"),
+        (1, 0.8, {"skip_tuning": {"index": "from_one", "over_level": "increasing"}},
+         "rho 0.8 to 1 (from_one, increasing)"),
+        (1, 0.8, {"skip_tuning": {"over_level": "window", "window": [0.2, 0.6]}}, "rho 0.8 to 1 (window 0.2-0.6)"),
+        (2, 0.8, {"skip_tuning": {"apply": "deep"}}, "interval 2 at branch 2, rho 0.8 to 1 (apply deep)"),
+        (1, 0.8, {"skip_tuning": {"apply": "deep"}}, "ddim, 50 steps, rho 0.8 to 1"),
     ],
 )  # fmt: skip
 def test_a_cell_in_words_names_what_is_unusual(interval, rho, knobs, words, tmp_path):
@@ -618,6 +618,6 @@ def test_a_ledger_of_heun_and_of_listed_calls_has_a_report(tmp_path):
     done = make(tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "heun, 9 steps, full calls 0,2 at branch 2" in page and "rho 0.8 (window 0.2-0.6)" in page
+    assert "heun, 9 steps, full calls 0,2 at branch 2" in page and "rho 0.8 to 1 (window 0.2-0.6)" in page
     assert "<code>against_equal_cost</code>" in page
     assert (tmp_path / "report" / "samples.png").exists()  # the baseline has no eta, as the others
