@@ -240,10 +240,6 @@ def words(name: str) -> str:
     return "lower is better" if sign(name) > 0 else "higher is better"
 
 
-<<<<<<< HEAD
-def judged_by(values: dict[str, Any]) -> str:
-=======
 def judged_by(values: Mapping[str, Any]) -> str:
->>>>>>> f74f3980c08ff4a961666310fb32e132c60da387
     """The name of the value that cells are compared by. values: of a quality record, by protocol."""
     return next(name for name, value in values.items() if value.metric in JUDGED)

@@ -1,7 +1,7 @@
 """Numbers that Analytic-DPM's paper prints, from the schedules alone. Its code's numbers are in test_parity.py."""
 
 import pytest
-from official.analytic import Levels, official
+from official.analytic import noise_levels, official
 
 from fastdiff.analytic import Norm, covariances
 from fastdiff.diffusion.schedules import Schedule
@@ -28,6 +28,6 @@ def test_the_bounds_of_table_7_are_the_ends_of_the_covariance_clip(schedule, for
     ms_eps = {"lower": 1.0, "upper": 0.0}[bound]  # no covariance left, all that pixels in [-1, 1] can have
     for steps, printed in zip(STEPS, TABLE_7[schedule, forward, bound].split()):
         sampler = DDIM(steps, eta=1.0 if forward == "ddpm" else 0.0, variance="analytic")
-        sigmas = sampler.sigmas(Levels(Schedule(schedule).levels()))
+        sigmas = sampler.sigmas(noise_levels(Schedule(schedule).levels()))
         cov_x0 = covariances({t: Norm(ms_eps, 0.0) for t in sigmas[:-1]}, sigmas, None, "eps_ms", cov_max=1.0)
         assert f"{official(sampler, sigmas, cov_x0)[0]:.2e}" == f"{float(printed):.2e}"
