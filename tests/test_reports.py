@@ -373,7 +373,7 @@ def test_a_knob_that_nothing_reads_is_none(tmp_path):
     assert [tuned.get(k) for k in ("index", "over_level", "window", "apply")] == ["linspace", "constant", None, None]
     both = {"over_level": "window", "window": [0.2, 0.6], "apply": "full"}
     both = row_of(settings("ddim", 10, 3, 0.8, skip_tuning=both, deepcache={"schedule": "quadratic"}), tmp_path)
-    assert (both["window"], both["apply"], both["schedule"]) == ("0.2,0.6", "full", "quadratic")
+    assert (both["window"], both["apply"], both["schedule"]) == ("0.2-0.6", "full", "quadratic")
     assert (both.get("center"), both["power"], both.get("full")) == (None, 1.5, None)  # null is the official power
     assert (both["protect_first"], both["protect_last"]) == (0, 0)
     bent = {"schedule": "centred", "center": 4, "power": 1.2, "protect_first": 2}

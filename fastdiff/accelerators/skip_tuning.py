@@ -75,7 +75,8 @@ class SkipTuning(Accelerator):
 
     def shown(self) -> dict[str, Any]:
         window = "{:g}-{:g}".format(*self.window) if self.over_level == "window" else None
-        return super().shown() | {"window": window}
+        apply = None if self.apply == "all" else self.apply  # without a cache nothing reads it
+        return super().shown() | {"window": window, "apply": apply}
 
     def uncached(self) -> SkipTuning:
         return replace(self, apply="all")
