@@ -200,8 +200,8 @@ def test_a_call_outside_the_interval_is_the_conditional_call_and_costs_one_half(
     cell = make_cell(sampler=DDIM(9), accelerators=(member,), guidance=3.0)
     inside = sum(0.5 < t <= 6.0 for t in cell.sampler.call_sigmas(card.noise_levels))
     cost = cost_of(cell, Resources(), rungs=6)
-    assert 0 < inside < 9 and cost["nfe"] == cost["full_calls"] == 9 + inside
-    assert cost["macs"] == (9 + inside) * cost["full_call_macs"]
+    assert 0 < inside < 9 and cost.nfe == cost.full_calls == 9 + inside
+    assert cost.macs == (9 + inside) * cost.full_call_macs
 
 
 def test_under_a_cache_the_first_guided_call_runs_and_leaving_the_interval_reads_the_conditional_half(

@@ -279,6 +279,6 @@ def test_the_value_of_a_cell_is_the_mean_with_an_interval_from_its_images(gaussi
     each = bits(gaussian, cell.sampler, images, 40, 0, None, 20).sum(0)
     assert name == "nll[bits/dim,n=40]"
     np.testing.assert_allclose(influence["nll"], each - each.mean(), atol=1e-12)
-    assert value["value"] == pytest.approx(each.mean()) == pytest.approx(sum(value["parts"].values()))
+    assert value.value == pytest.approx(each.mean()) == pytest.approx(sum(value.parts.values()))
     half = 1.959964 * each.std(ddof=1) / math.sqrt(40)
-    assert (value["low"], value["high"]) == pytest.approx((each.mean() - half, each.mean() + half))
+    assert (value.low, value.high) == pytest.approx((each.mean() - half, each.mean() + half))

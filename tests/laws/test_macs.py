@@ -38,7 +38,7 @@ def stated(make_cell):
 
     def of(*accelerators, **changed) -> Cost:
         found = cost_of(make_cell(**{"sampler": DDIM(7), "accelerators": accelerators} | changed), Resources(), rungs=6)
-        return Cost(*(found[name] for name in Cost._fields))
+        return Cost(*(getattr(found, name) for name in Cost._fields))
 
     return of
 
@@ -85,7 +85,7 @@ def test_calls_that_the_kept_output_answers_cost_nothing(random_unet, make_card,
     found = sampled(Denoiser(random_unet, make_card(), (DeepCache(3, branch=0),)))
     assert found == stated(DeepCache(3, branch=0)) == cost() * 3
     record = cost_of(make_cell(sampler=DDIM(7), accelerators=(DeepCache(3, branch=0),)), Resources())
-    assert (record["nfe"], record["full_calls"], record["shallow_call_macs"]) == (3, 3, 0)
+    assert (record.nfe, record.full_calls, record.shallow_call_macs) == (3, 3, 0)
 
 
 def test_a_deeper_branch_costs_more_and_the_deepest_less_than_a_full_call_by_the_bottleneck(random_unet, cost):

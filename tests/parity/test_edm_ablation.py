@@ -75,8 +75,9 @@ def test_the_calls_are_those_said_and_only_the_start_is_noise(solver, steps):
     denoiser, sampler, asked = Gaussian(), EDMAblation(steps, solver), []
     sampler(denoiser, lambda i: (asked.append(i), torch.ones(1, 1, 1, 1))[1])
     expected = steps if solver == "euler" else 2 * steps - 1
-    assert len(denoiser.calls) == sampler.calls(denoiser) == sampler.asked == expected
-    assert denoiser.begun == (expected, expected) and asked == [0]
+    called = [sigma for sigma, _ in denoiser.calls]
+    assert len(called) == sampler.asked == expected and called == sampler.call_sigmas(denoiser.noise_levels)
+    assert denoiser.begun == (called, expected) and asked == [0]
 
 
 RANGES = {"vp": (VP().sigma(1e-3), VP().sigma(1)), "ve": (0.02, 100.0), "iddpm": (0.002, 81.0), "edm": (0.002, 80.0)}
@@ -85,7 +86,7 @@ RANGES = {"vp": (VP().sigma(1e-3), VP().sigma(1)), "ve": (0.02, 100.0), "iddpm":
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("discretization", RANGES)
 def test_the_levels_lie_by_their_rule_whatever_the_schedule(discretization, schedule):
-    sigmas = np.array(EDMAblation(9, discretization=discretization, noise_schedule=schedule).sigmas(Gaussian()))
+    sigmas = np.array(EDMAblation(9, discretization=discretization, noise_schedule=schedule).sigmas(Gaussian().noise_levels))
     low, high = RANGES[discretization]
     assert sigmas[-1] == 0 and (np.diff(sigmas) < 0).all()
     if discretization == "iddpm":
@@ -106,11 +107,11 @@ def betas(low, high, epsilon_s=1e-3):
 
 
 def test_the_ends_are_moved_into_the_networks_range_and_the_vp_process_with_them():
-    sigmas = EDMAblation(6, discretization="vp", noise_schedule="vp", scaling="vp").sigmas(Gaussian(0.02, 100.0))
+    sigmas = EDMAblation(6, discretization="vp", noise_schedule="vp", scaling="vp").sigmas(Gaussian(0.02, 100.0).noise_levels)
     assert sigmas[0] == pytest.approx(100, rel=1e-12) and sigmas[-2] == pytest.approx(0.02, rel=1e-9)
     process = VP(*betas(0.02, 100.0))
     np.testing.assert_allclose(np.diff([process.t(sigma) for sigma in sigmas[:-1]], 2), 0, atol=1e-9)
-    narrow = EDMAblation(6, sigma_min=0.5, sigma_max=3.0).sigmas(Gaussian(0.02, 100.0))
+    narrow = EDMAblation(6, sigma_min=0.5, sigma_max=3.0).sigmas(Gaussian(0.02, 100.0).noise_levels)
     assert (narrow[0], narrow[-2]) == (pytest.approx(3.0), pytest.approx(0.5))
 
 
@@ -130,7 +131,7 @@ def test_churn_keeps_the_variance_of_the_level_it_raises_to(schedule, scaling):
     def noise(index):  # the i-th unit vector: x then holds the coefficients of its noises
         return torch.eye(steps + 1, dtype=torch.float64)[index].reshape(-1, 1, 1, 1)
 
-    sigmas = sampler.sigmas(denoiser)
+    sigmas = sampler.sigmas(denoiser.noise_levels)
     sampler(denoiser, noise)
     for i, (sigma, x) in enumerate(denoiser.calls):
         assert sigma == pytest.approx(1.2 * sigmas[i], rel=1e-9)
@@ -143,9 +144,9 @@ def test_iddpms_levels_are_nearly_those_of_the_network_that_counts_in_float32():
     np.testing.assert_allclose(levels[:-1], network.u[:-1], rtol=6e-4)
     rounding = Gaussian(network.domain[0], network.domain[1], network.nearest)
     sampler = EDMAblation(5, discretization="iddpm")
-    assert set(sampler.sigmas(rounding)[:-1]) <= set(network.u.tolist())
+    assert set(sampler.sigmas(rounding.noise_levels)[:-1]) <= set(network.u.tolist())
     with pytest.raises(ValueError, match="none of iDDPM's levels lies in sigma_min 0.01 .. sigma_max 0.0101"):
-        EDMAblation(5, discretization="iddpm", sigma_min=0.01, sigma_max=0.0101).sigmas(Gaussian())
+        EDMAblation(5, discretization="iddpm", sigma_min=0.01, sigma_max=0.0101).sigmas(Gaussian().noise_levels)
 
 
 @pytest.mark.parametrize(("knobs", "reason"), [
@@ -167,7 +168,7 @@ def test_senseless_knobs_are_refused(knobs, reason):
 
 def test_ends_the_wrong_way_round_are_refused():
     with pytest.raises(ValueError, match="sigma_min 90, sigma_max 80: 0 < sigma_min < sigma_max"):
-        EDMAblation(3, sigma_min=90.0).sigmas(Gaussian())
+        EDMAblation(3, sigma_min=90.0).sigmas(Gaussian().noise_levels)
 
 
 def test_ends_outside_the_range_of_the_network_and_churn_above_it_are_refused_before_anything_runs():
