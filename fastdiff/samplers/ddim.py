@@ -70,7 +70,9 @@ class DDIM(Sampler):
         return self.variance == "analytic"
 
     def baseline(self) -> DDIM:
-        return replace(self, variance="small") if self.analytic else self
+        if not self.analytic:
+            return self
+        return replace(self, variance="small", spacing="dp" if self.optimal else self.spacing)
 
     @property
     def optimal(self) -> bool:

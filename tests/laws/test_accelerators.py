@@ -13,8 +13,8 @@ from networks import randomised
 from fastdiff.accelerators import RUN, Accelerator, DeepCache, SkipTuning, branch_of, joins_of, plan
 from fastdiff.bench.cost import calls_of, cost_of
 from fastdiff.bench.resources import Resources
-from fastdiff.diffusion.schedules import Schedule
 from fastdiff.diffusion.noise_levels import Curves
+from fastdiff.diffusion.schedules import Schedule
 from fastdiff.samplers import DDIM, PLMS, SAMPLERS, Euler, Heun, UniPC
 from fastdiff.sampling.denoiser import Denoiser
 from fastdiff.unets import Runner, build, walk

@@ -86,7 +86,9 @@ RANGES = {"vp": (VP().sigma(1e-3), VP().sigma(1)), "ve": (0.02, 100.0), "iddpm":
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("discretization", RANGES)
 def test_the_levels_lie_by_their_rule_whatever_the_schedule(discretization, schedule):
-    sigmas = np.array(EDMAblation(9, discretization=discretization, noise_schedule=schedule).sigmas(Gaussian().noise_levels))
+    sigmas = np.array(
+        EDMAblation(9, discretization=discretization, noise_schedule=schedule).sigmas(Gaussian().noise_levels)
+    )
     low, high = RANGES[discretization]
     assert sigmas[-1] == 0 and (np.diff(sigmas) < 0).all()
     if discretization == "iddpm":
@@ -107,7 +109,9 @@ def betas(low, high, epsilon_s=1e-3):
 
 
 def test_the_ends_are_moved_into_the_networks_range_and_the_vp_process_with_them():
-    sigmas = EDMAblation(6, discretization="vp", noise_schedule="vp", scaling="vp").sigmas(Gaussian(0.02, 100.0).noise_levels)
+    sigmas = EDMAblation(6, discretization="vp", noise_schedule="vp", scaling="vp").sigmas(
+        Gaussian(0.02, 100.0).noise_levels
+    )
     assert sigmas[0] == pytest.approx(100, rel=1e-12) and sigmas[-2] == pytest.approx(0.02, rel=1e-9)
     process = VP(*betas(0.02, 100.0))
     np.testing.assert_allclose(np.diff([process.t(sigma) for sigma in sigmas[:-1]], 2), 0, atol=1e-9)
