@@ -44,7 +44,7 @@ def test_the_wheel_holds_every_file_of_the_package_its_conf_and_its_commands(whe
 def test_the_wheel_holds_no_studies_and_nothing_that_only_tests_need(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.partition("/")[0].partition("-")[0] for name in names}
-    assert folders == {"fastdiff", "fastdiff_benchmarks", "fastdiff_conf"}
+    assert folders == {"fastdiff", "fastdiff_bench", "fastdiff_benchmarks", "fastdiff_conf"}
     words = ("studies", "parity", "versus", "calibrat", "pools", "ablation", "tests/")
     assert [name for name in names if any(word in name for word in words)] == []
 
