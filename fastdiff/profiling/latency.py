@@ -70,8 +70,8 @@ class Latency(NamedTuple):
         low, high = median_interval(seconds)
         median, p90, p99 = map(float, np.percentile(seconds, (50, 90, 99)))
         by_events = float(np.median(event_ms)) if len(event_ms) else None
-        times = [1000 * t for t in (median, low, high, median, p90, p99)]
-        return cls(*times, len(seconds), warm_ups, batch / median, by_events)
+        ms = [1000 * t for t in (median, low, high, median, p90, p99)]
+        return cls(ms[0], ms[1], ms[2], ms[3], ms[4], ms[5], len(seconds), warm_ups, batch / median, by_events)
 
 
 class WarmUp(NamedTuple):

@@ -37,7 +37,8 @@ class Denoiser:
 
     unet: a `fastdiff.unets.UNet`, on its device, in its precision. accelerators: members that are off have no effect.
     guidance g: x0 = x0_uncond + g (x0_cond - x0_uncond) (Ho & Salimans 2022, their 1 + w), both halves in one network
-    call, which share one trunk; identity 1. value_range: what the data's pixels span; (-inf, inf) for latents. noise_levels: the card's, with curves
+    call, which share one trunk; identity 1. value_range: what the data's pixels span; (-inf, inf) for latents.
+    noise_levels: the card's, with curves
     where an optimal trajectory needs them. decode: latents -> images (`fastdiff.sampling.latents`). runner: the
     network's functions where they are made once for many trajectories (`unets.Runner`); None: eager.
     """

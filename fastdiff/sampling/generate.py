@@ -63,7 +63,7 @@ def generate(
 
     labels: indices -> int64 labels (B), a pair of contexts on the denoiser's device (`Denoiser.start`), or None.
     noise: (seed, indices, shape, device) -> `fastdiff.diffusion.noise.Noise`. Latents are decoded; only their
-    trajectories are timed. A compiled network has graphs of one shape, and its last batch is filled with its last image.
+    trajectories are timed. A compiled network has graphs of one shape: its last batch is filled with its last image.
 
     Raises FloatingPointError, naming the first bad image, when a trajectory ends in NaN or infinity.
     """

@@ -123,9 +123,12 @@ class SongUNet(EDMUNet):
     """
 
     def __init__(
-        self, img_resolution: int, in_channels: int, out_channels: int, label_dim: int=0, augment_dim: int=0, model_channels: int=128,
-        channel_mult: Sequence[int]=(1, 2, 2, 2), channel_mult_emb: int=4, num_blocks: int=4, attn_resolutions: Sequence[int]=(16,), dropout: float=0.10,
-        label_dropout: float=0, embedding_type: str="positional", channel_mult_noise: int=1, encoder_type: str="standard",
+        self, img_resolution: int, in_channels: int, out_channels: int, label_dim: int=0, augment_dim: int=0,
+        model_channels: int=128,
+        channel_mult: Sequence[int]=(1, 2, 2, 2), channel_mult_emb: int=4, num_blocks: int=4,
+        attn_resolutions: Sequence[int]=(16,), dropout: float=0.10,
+        label_dropout: float=0, embedding_type: str="positional", channel_mult_noise: int=1,
+        encoder_type: str="standard",
         decoder_type: str="standard", resample_filter: Sequence[float]=(1, 1),
     ):  # fmt: skip
         super().__init__()
@@ -219,8 +222,10 @@ class DhariwalUNet(EDMUNet):
     """
 
     def __init__(
-        self, img_resolution: int, in_channels: int, out_channels: int, label_dim: int=0, augment_dim: int=0, model_channels: int=192,
-        channel_mult: Sequence[int]=(1, 2, 3, 4), channel_mult_emb: int=4, num_blocks: int=3, attn_resolutions: Sequence[int]=(32, 16, 8), dropout: float=0.10,
+        self, img_resolution: int, in_channels: int, out_channels: int, label_dim: int=0, augment_dim: int=0,
+        model_channels: int=192,
+        channel_mult: Sequence[int]=(1, 2, 3, 4), channel_mult_emb: int=4, num_blocks: int=3,
+        attn_resolutions: Sequence[int]=(32, 16, 8), dropout: float=0.10,
         label_dropout: float=0, channels_per_head: int=64,
     ):  # fmt: skip
         super().__init__()
